@@ -1,0 +1,42 @@
+"""Shared by all tests: the project's folder, copies of it to play in, and the browser."""
+import shutil, subprocess, sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT/'dev')) # browser.py, readme.py
+
+def project_files():
+    "The files of the project: what git tracks and what it would, relative to the top folder; of a tree without git, all that is not made."
+    listed = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard', '-z'], cwd=ROOT, capture_output=True)
+    if listed.returncode==0: names = [Path(n) for n in listed.stdout.decode().split('\0') if n]
+    else: names = [p.relative_to(ROOT) for p in ROOT.rglob('*') if not any(s.startswith(('.', '_', 'build')) for s in p.relative_to(ROOT).parts[:-1])]
+    return sorted(n for n in names if (ROOT/n).is_file())
+
+@pytest.fixture(scope='session')
+def root(): return ROOT
+
+@pytest.fixture(scope='session')
+def files(): return project_files()
+
+@pytest.fixture
+def tree(tmp_path):
+    "A copy of the project's files that a test may change."
+    for name in project_files():
+        (tmp_path/'tree'/name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT/name, tmp_path/'tree'/name)
+    return tmp_path/'tree'
+
+@pytest.fixture(scope='session')
+def browser():
+    "A headless Chromium that looks nothing up by itself."
+    from browser import HELP, find
+    from playwright.sync_api import sync_playwright
+    path = find()
+    if not path: pytest.fail(HELP)
+    quiet = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+    with sync_playwright() as p:
+        chromium = p.chromium.launch(executable_path=path, args=quiet)
+        yield chromium
+        chromium.close()
