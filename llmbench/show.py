@@ -121,9 +121,10 @@ class Live:
         title:str,       # what is going on
         total:int,       # units of work
         every:float=1.0, # seconds between two drawings
-        out=None         # where lines go outside notebooks (standard error)
+        out=None         # where lines go, also in a notebook; None: drawn in a notebook, lines on standard error elsewhere
     ):
         self.title, self.total, self.every, self.out = title, max(1, total), every, out or sys.stderr
+        self.lines = out is not None or not in_notebook()
         self.start, self.drawn, self.done, self.handles = time.time(), 0., 0, None
 
     def line(self, note='')->str:
@@ -137,9 +138,9 @@ class Live:
         self.done = min(done, self.total)
         if self.done<self.total and time.time()-self.drawn<self.every: return
         self.drawn = time.time()
-        if in_notebook(): self._notebook(note, fig() if callable(fig) else fig)
-        else: print('\r\033[K'+self.line(note) if self.out.isatty() else self.line(note), end='' if self.out.isatty() and self.done<self.total else '\n',
-                    file=self.out, flush=True)
+        if not self.lines: return self._notebook(note, fig() if callable(fig) else fig)
+        live = self.out.isatty()
+        print('\r\033[K'+self.line(note) if live else self.line(note), end='' if live and self.done<self.total else '\n', file=self.out, flush=True)
 
     def _notebook(self, note, fig):
         from IPython.display import display
