@@ -178,15 +178,21 @@ def shuffled(
     key:int,      # which shuffle, 64 bits
 )->np.ndarray:    # (B,) int64 below `size`
     "Entry at each place of an endless list that holds 0..size-1 in a new order each epoch."
-    n = np.asarray(n, np.uint64)
-    epoch, x = n//np.uint64(size), n%np.uint64(size)
-    keys = _mix(np.uint64(key)+_mix(epoch+np.uint64(1)))
-    bits = max(8, int(size-1).bit_length())
-    todo = np.arange(len(x))
+    epoch, x = np.divmod(np.asarray(n, np.uint64), np.uint64(size))
+    if size<=256: return _sorted_hashes(epoch, x, size, key)
+    keys, bits, todo = _epoch_keys(key, epoch), int(size-1).bit_length(), np.arange(len(x))
     while len(todo):
         x[todo] = _feistel(x[todo], keys[todo], bits//2, bits-bits//2)
         todo = todo[x[todo]>=size]
     return x.astype(np.int64)
+
+def _epoch_keys(key, epoch): return _mix(np.uint64(key)+_mix(epoch+np.uint64(1)))
+
+def _sorted_hashes(epoch, x, size, key):
+    "A short list is shuffled by sorting random numbers, one row per epoch."
+    epochs, row = np.unique(epoch, return_inverse=True)
+    steps = np.arange(1, size+1, dtype=np.uint64)*np.uint64(0x9E3779B97F4A7C15)
+    return _mix(_epoch_keys(key, epochs)[:, None]+steps).argsort(axis=1)[row, x.astype(np.int64)]
 
 # %% ../nbs/20_mixture.ipynb #7ec29a7f
 class Stream:

@@ -1,0 +1,263 @@
+"""Properties of mixtures and their streams over random weights, sizes and seeds: what single examples cannot show."""
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from llmbench.mixers import weigh
+from llmbench.mixture import PARTS, Mixture, Splits, Stream, cap_weights, feasible, gather, gather_at, shuffled, whole_parts
+
+few = settings(max_examples=40, deadline=None)
+positive = st.floats(1e-6, 1, allow_nan=False)
+shares = st.lists(positive, min_size=1, max_size=12).map(lambda w: np.array(w)/sum(w))
+
+@st.composite
+def streams(draw):
+    "A stream of 1 to 6 sources and 1 to 3 phases."
+    K = draw(st.integers(1, 6))
+    windows = [draw(st.integers(1, 300)) for _ in range(K)]
+    phases, at = [], 0
+    for _ in range(draw(st.integers(1, 3))):
+        w = np.array([draw(st.floats(0, 1)) for _ in range(K)])+1e-3
+        phases.append((at, w/w.sum()))
+        at += draw(st.integers(1, 400))
+    return Stream([f's{k}' for k in range(K)], windows, phases, n=at+draw(st.integers(1, 400)), seed=draw(st.integers(0, 5)))
+
+# ---- shares
+
+@few
+@given(shares, st.integers(20, 2**20))
+def test_whole_parts(w, parts):
+    n = whole_parts(w, parts)
+    assert n.sum()==parts and (n[w>0]>=1).all()
+    big = w*parts>len(w)
+    assert (abs(n-w*parts)[big]<=len(w)+1).all()
+
+@few
+@given(shares)
+def test_every_prefix_is_within_the_bound(w):
+    parts = whole_parts(w)
+    splits = Splits(parts)
+    n = 20_000
+    source, before = splits.at(np.arange(n))
+    seen = np.stack([np.cumsum(source==k) for k in range(len(w))], 1)
+    ideal = np.arange(1, n+1)[:, None]*parts/PARTS
+    assert abs(seen-ideal).max()<=splits.error_bound+1e-9
+    assert (before==seen[np.arange(n), source]-1).all()
+    assert splits.error_bound<=0.5*splits.depth+1e-9
+
+@few
+@given(shares, st.integers(0, 2**40))
+def test_counts_are_those_of_the_positions(w, start):
+    splits = Splits(whole_parts(w))
+    source, before = splits.at(np.arange(start, start+200))
+    assert (splits.counts(start+200)-splits.counts(start)==np.bincount(source, minlength=len(w))).all()
+    first = {k: i for i,k in reversed(list(enumerate(source)))}
+    assert all(before[i]==splits.counts(start)[k] for k,i in first.items())
+
+def test_a_period_gives_the_exact_shares_far_out():
+    parts = whole_parts(np.array([.7, .2, .0999, .0001]))
+    splits = Splits(parts)
+    far = 2**40//PARTS*PARTS-PARTS
+    assert (splits.counts(far+PARTS)-splits.counts(far)==parts).all()
+
+# ---- permutations
+
+@few
+@given(st.integers(1, 3000), st.integers(0, 2**64-1), st.integers(0, 10**9))
+def test_every_epoch_is_a_permutation(size, key, epoch):
+    order = shuffled(np.arange(size)+epoch*size, size, key)
+    assert (np.sort(order)==np.arange(size)).all()
+
+@pytest.mark.parametrize('size', [4, 37, 1000])
+def test_places_are_uniform(size):
+    "Over many keys each entry is equally likely at a place, and neighbours are no more often close than by chance."
+    keys = np.random.default_rng(0).integers(0, 2**63, 4000)
+    first = np.array([shuffled(np.arange(2), size, int(k)) for k in keys])
+    cells = min(size, 20)
+    for column in first.T:
+        got = np.bincount(column*cells//size, minlength=cells)
+        want = np.bincount(np.arange(size)*cells//size, minlength=cells)/size*len(keys)
+        assert (((got-want)**2/want).sum())<cells-1+6*np.sqrt(2*(cells-1))
+    gap = abs(np.diff(first, axis=1)).mean()
+    assert abs(gap-(size+1)/3)<.05*size
+
+def test_all_orders_of_four_are_equally_likely():
+    got = {}
+    for k in np.random.default_rng(1).integers(0, 2**63, 6000):
+        o = tuple(shuffled(np.arange(4), 4, int(k)).tolist())
+        got[o] = got.get(o, 0)+1
+    assert len(got)==24 and sum((n-250)**2/250 for n in got.values())<23+6*np.sqrt(46)
+
+# ---- streams
+
+@few
+@given(streams(), st.data())
+def test_a_block_is_its_positions(stream, data):
+    a = data.draw(st.integers(0, len(stream)-1))
+    b = data.draw(st.integers(a, min(len(stream), a+50)))
+    source, window = stream.block(a, b)
+    assert [stream[i] for i in range(a, b)]==list(zip(source.tolist(), window.tolist()))
+
+@few
+@given(streams())
+def test_no_window_twice_before_the_source_is_exhausted(stream):
+    source, window = stream.block(0, len(stream))
+    for k, W in enumerate(stream.windows):
+        mine = window[source==k]
+        for e in range(0, len(mine), W): assert len(set(mine[e:e+W].tolist()))==len(mine[e:e+W])
+        assert len(mine)==stream.counts(len(stream))[k] and (mine<W).all()
+
+@few
+@given(streams(), st.integers(1, 7))
+def test_workers_together_read_what_one_reads(stream, world):
+    whole = np.stack(stream.block(0, len(stream)))
+    parts = np.empty_like(whole)
+    for rank in range(world): parts[:, rank::world] = stream.at(np.arange(rank, len(stream), world))
+    assert (parts==whole).all()
+
+@few
+@given(streams())
+def test_first_is_the_inverse_of_counts(stream):
+    source, place = stream.draws(np.arange(len(stream)))
+    for k in range(len(stream.sources)):
+        mine = np.flatnonzero(source==k)
+        assert (place[mine]==np.arange(len(mine))).all()
+        assert stream.first(k, len(mine)) is None
+        if len(mine): assert stream.first(k, len(mine)-1)==mine[-1]
+
+def test_seeds_and_sources_have_orders_of_their_own():
+    make = lambda seed, names: Stream(names, [500, 500], [(0, [.5, .5])], 1000, seed)
+    a, b = make(0, ['x', 'y']), make(1, ['x', 'y'])
+    (sa, wa), (sb, wb) = a.block(0, 1000), b.block(0, 1000)
+    assert (sa==sb).all() and (wa!=wb).mean()>.9
+    assert (wa[sa==0]!=wa[sa==1]).mean()>.9                    # two sources of one size do not march together
+    ws = make(0, ['x', 'z']).block(0, 1000)[1]
+    assert (ws[sa==0]==wa[sa==0]).all()                        # another neighbour does not change the order of x
+
+def test_a_change_of_weights_leaves_the_past_alone():
+    mix = Mixture(dict(a=.5, b=.5), dict(a=100_001, b=50_001), 100_000, window=100)
+    later = mix.then(300, dict(a=.9, b=.1)).then(600, dict(a=.1, b=.9))
+    before, after = mix.stream().block(0, 300), later.stream().block(0, 300)
+    assert (before[0]==after[0]).all() and (before[1]==after[1]).all()
+    t = later.plan().set_index('source')
+    assert t.tokens['a']==100*(150+270+40) and t.tokens.sum()==100_000
+
+# ---- mixtures
+
+@st.composite
+def mixtures(draw):
+    names = draw(st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=5, unique=True))
+    w = np.array([draw(positive) for _ in names])
+    sizes = {n: draw(st.integers(2000, 10**7)) for n in names}
+    window = draw(st.integers(1, 512))
+    return Mixture(dict(zip(names, (w/w.sum()).tolist())), sizes, draw(st.integers(window, 10**7)), window, None, draw(st.integers(0, 9)))
+
+@few
+@given(mixtures())
+def test_json_round_trip(tmp_path_factory, mix):
+    path = tmp_path_factory.mktemp('mix')/'mix.json'
+    mix.save(path)
+    again = Mixture.open(path)
+    assert again==mix and again.fingerprint==mix.fingerprint and len(mix.diff(again))==0
+    assert json.loads(path.read_text())['hash']==mix.fingerprint
+
+@few
+@given(mixtures())
+def test_plan_counts_what_the_stream_does(mix):
+    t, n = mix.plan(), min(mix.n, 5000)
+    assert t.tokens.sum()==mix.n*mix.window and (t.unique<=mix.windows*mix.window).all() and (t.worth<=t.tokens+1e-6).all()
+    source, _ = mix.stream().block(0, n)
+    assert (np.bincount(source, minlength=len(t))==mix.stream().counts(n)).all()
+
+@few
+@given(shares, st.floats(.1, 8), st.integers(0, 3))
+def test_feasible_weights_are_accepted_and_nearest(w, load, seed):
+    rng = np.random.default_rng(seed)
+    sizes = {f's{k}': int(n) for k,n in enumerate(rng.integers(5_000, 500_000, len(w)))}
+    names, budget = list(sizes), int(load/2*sum(sizes.values()))+100
+    try: near = feasible(dict(zip(names, w)), sizes, budget, 2.0, window=64)
+    except ValueError:
+        assert budget>2*sum(sizes.values())-64*3*len(w)
+        return
+    Mixture(near, sizes, budget, 64, 2.0)
+    cap = np.array([2.0*((n-1)//64)/(budget//64) for n in sizes.values()])
+    v = np.array([near[n] for n in names])
+    free = v<cap*(1-1e-6)
+    if free.sum()>1: assert np.ptp(v[free]/w[free])<1e-6*max(v[free]/w[free])      # the sources below their cap keep their proportions
+
+def test_order_of_the_sources_does_not_matter():
+    a = Mixture(dict(x=.25, y=.75), dict(y=90_000, x=50_000), 50_000)
+    b = Mixture(dict(y=.75, x=.25), dict(x=50_000, y=90_000), 50_000)
+    assert a==b and a.fingerprint==b.fingerprint and a.stream()[77]==b.stream()[77]
+
+def test_a_source_with_weight_zero_may_be_empty():
+    mix = Mixture(dict(full=1., empty=0.), dict(full=10_000, empty=0), 5_000, window=100)
+    assert set(mix.stream().block(0, mix.n)[0])=={1} and mix.plan().tokens.tolist()==[0, 5000]
+
+@pytest.mark.parametrize('change, says', [
+    (dict(weights=dict(a=-.1, b=1.1)), '>= 0'), (dict(weights={}), 'no weights'), (dict(weights=dict(a=.5, c=.5)), "no source called 'c'"),
+    (dict(window=0), 'window=0'), (dict(max_epochs=0), 'max_epochs'), (dict(max_epochs=dict(c=2)), "no source called 'c'"),
+    (dict(phases=((10, dict(a=.5)),)), 'sum to 0.5'), (dict(phases=((10**9, dict(a=.5, b=.5)),)), 'phases start'), (dict(weights=dict(a=float('inf'), b=0)), '>= 0'),
+    (dict(budget=10**7), 'largest budget'), (dict(budget=10**9), 'No weights over these sources fit')])
+def test_refusals(change, says):
+    mix = Mixture(dict(a=.5, b=.5), dict(a=1_000_000, b=10_000_000), 1_000_000)
+    with pytest.raises(ValueError, match=says.replace('(', r'\(')): mix.but(**change)
+
+def test_largest_budget_of_the_message_is_right():
+    sizes = dict(a=1_000_000, b=10_000_000)
+    with pytest.raises(ValueError) as e: Mixture(dict(a=.5, b=.5), sizes, 10**8)
+    top = int(str(e.value).rsplit('budget is ', 1)[1].split()[0])
+    Mixture(dict(a=.5, b=.5), sizes, top)
+    with pytest.raises(ValueError): Mixture(dict(a=.5, b=.5), sizes, int(top*1.01))
+
+# ---- tokens
+
+@few
+@given(st.integers(0, 10**6), st.sampled_from([np.uint16, np.uint32]))
+def test_gather_is_the_windows_themselves(tmp_path_factory, seed, dtype):
+    rng = np.random.default_rng(seed)
+    folder, tokens = tmp_path_factory.mktemp('tokens'), {}
+    for k in 'abc':
+        rng.integers(0, 60_000, rng.integers(40, 400)).astype(dtype).tofile(folder/f'{k}.bin')
+        tokens[k] = np.memmap(folder/f'{k}.bin', dtype, 'r')
+    mix = Mixture(dict(a=.2, b=.5, c=.3), {k: len(t) for k,t in tokens.items()}, 2000, 16, None, seed)
+    stream = mix.stream()
+    x = gather(stream, tokens, 3, 60)
+    for row, i in zip(x, range(3, 60)):
+        s, w = stream[i]
+        assert (row==tokens[mix.sources[s]][w*16:w*16+17]).all()
+    assert x.dtype==np.int64 and (gather_at(stream, tokens, [9, 5, 9])==x[[6, 2, 6]]).all() and gather(stream, tokens, 5, 5).shape==(0, 17)
+
+def test_gather_refuses_other_tokens():
+    mix = Mixture(dict(a=1.), dict(a=1000), 500, 10)
+    with pytest.raises(ValueError, match='900 tokens'): gather(mix.stream(), dict(a=np.arange(900)), 0, 4)
+    with pytest.raises(LookupError, match="'a'"): gather(mix.stream(), dict(b=np.arange(1000)), 0, 4)
+
+# ---- mixers
+
+@few
+@given(st.dictionaries(st.text(min_size=1, max_size=4), st.integers(0, 10**9), min_size=1, max_size=8).filter(lambda d: sum(d.values())>0), st.floats(.01, 3), st.floats(1, 6))
+def test_mixers_give_weights(sizes, load, epochs):
+    budget = load*sum(sizes.values())
+    for name, kw in dict(natural={}, uniform={}, temperature=dict(t=3.), unimax=dict(budget=budget, max_epochs=epochs)).items():
+        w = weigh(name, sizes, **kw)
+        assert list(w)==list(sizes) and abs(sum(w.values())-1)<1e-9 and all(v>=0 for v in w.values()) and all(w[k]==0 for k,n in sizes.items() if n==0)
+        if name=='unimax' and epochs>load: assert all(w[k]*budget<=epochs*n*(1+1e-9) for k,n in sizes.items())
+
+@few
+@given(shares, st.floats(.05, .9))
+def test_cap_weights_is_the_kl_projection(w, cap):
+    hi = np.full(len(w), cap)
+    if cap*len(w)<1:
+        with pytest.raises(ValueError): cap_weights(w, hi)
+        return
+    v = cap_weights(w, hi)
+    kl = lambda p: (p*np.log(np.maximum(p, 1e-300)/w)).sum()
+    assert abs(v.sum()-1)<1e-12 and (v<=cap+1e-9).all()
+    rng = np.random.default_rng(0)
+    for _ in range(20):                        # no feasible neighbour is nearer
+        other = v+rng.dirichlet(np.ones(len(w)))*.05
+        other = np.minimum(other/other.sum(), cap)
+        if abs(other.sum()-1)<1e-12: assert kl(other)>=kl(v)-1e-9
