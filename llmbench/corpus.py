@@ -8,10 +8,9 @@ __all__ = ['CJK', 'GROUP', 'PART', 'HOLD', 'engine', 'split_words', 'doc_id', 't
 
 # %% ../nbs/10_corpus.ipynb #1109a282
 import functools, hashlib, os, re, warnings
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-
-import pandas as pd
 
 from .core import need
 from .show import Html, esc, figure, source_color, table_html
@@ -57,8 +56,8 @@ def text_ids(sources, texts)->list:
 def _columns(rows)->dict:
     "Any of the forms that `Corpus.of` takes, as {column: values}."
     if isinstance(rows, Mapping): return {'text': [t for ts in rows.values() for t in ts], 'source': [s for s,ts in rows.items() for _ in ts]}
-    if isinstance(rows, pd.DataFrame): return {str(c): rows[c].tolist() for c in rows.columns}
     if hasattr(rows, 'to_pydict'): return rows.to_pydict()
+    if hasattr(rows, 'columns'): return {str(c): rows[c].tolist() for c in rows.columns}
     rows = list(rows)
     if all(isinstance(r, str) for r in rows): return {'text': rows}
     for i,r in enumerate(rows):
@@ -77,13 +76,14 @@ def _checked(cols, source, id)->dict:
     if id is not None: cols['id'] = cols[id]
     cols['id'] = [str(i) for i in cols['id']] if 'id' in cols else text_ids(cols['source'], cols['text'])
     if len(set(cols['id']))<n:
-        twice = next(i for i,k in pd.Series(cols['id']).value_counts().items() if k>1)
+        twice = next(i for i,k in Counter(cols['id']).items() if k>1)
         raise ValueError(f"Corpus.of: id {twice!r} occurs more than once; ids must be unique (leave the column out and they are made from the texts)")
     return {**{k: cols.pop(k) for k in ('text', 'id', 'source')}, **cols}
 
 # %% ../nbs/10_corpus.ipynb #76b8bf82
-def _tally(frame, why=None)->pd.DataFrame:
+def _tally(frame, why=None): # -> DataFrame
     "Rows and UTF-8 bytes of `text` by source and reason: columns source, why (None = kept), rows, bytes."
+    import pandas as pd
     daft = engine()
     why = daft.lit(None) if why is None else daft.col(why)
     f = frame.select(daft.col('source'), daft.col('text').length_bytes().cast(daft.DataType.int64()).alias('bytes'), why.cast(daft.DataType.string()).alias('why'))
@@ -143,8 +143,9 @@ def write_parts(frame, folder)->int:
 def funnel(
     story,                # list of story items
     per_source:bool=False # one row per step and source instead of one per step
-)->pd.DataFrame:
+):                     # DataFrame
     "What each step was given, kept and dropped; `left` is the share of the first step's rows that is still there."
+    import pandas as pd
     def row(item, first, **names):
         why = ', '.join(f'{r}: {n:,}' for r,n in item['dropped'].items())
         return dict(**names, rows_in=item['rows_in'], rows=item['rows'], dropped=item['rows_in']-item['rows'], bytes=item['bytes'],
@@ -206,7 +207,7 @@ class Corpus:
         if missing: raise ValueError(f"Corpus: column {missing[0]!r} is missing; there are: {', '.join(frame.column_names)}")
         self.frame = frame
         self.story = list(story) or [story_item('start', _tally(frame))]
-        self.rejects = rejects if rejects is not None else pd.DataFrame({c: [] for c in ('source', 'file', 'line', 'reason')})
+        self.rejects = rejects if rejects is not None else need('pandas').DataFrame({c: [] for c in ('source', 'file', 'line', 'reason')})
 
     @classmethod
     def of(cls,
@@ -227,7 +228,7 @@ class Corpus:
         folder = Path(folder)
         if not (folder/'story.json').exists(): raise FileNotFoundError(f"no corpus in {folder} (story.json is missing); `corpus.save(folder)` makes one")
         parts, rejects = sorted(map(str, folder.glob('part-*.parquet'))), folder/'rejects.parquet'
-        return cls(engine().read_parquet(parts), read_json(folder/'story.json')['story'], pd.read_parquet(rejects) if rejects.exists() else None)
+        return cls(engine().read_parquet(parts), read_json(folder/'story.json')['story'], need('pandas').read_parquet(rejects) if rejects.exists() else None)
 
     def save(self, folder)->'Corpus':
         "Write Parquet parts, story.json and rejects.parquet, all or nothing; returns the corpus as read from there."
@@ -250,17 +251,17 @@ class Corpus:
     def sources(self)->list: return sorted(s for s,c in self.story[-1]['sources'].items() if c['rows'])
     @property
     def columns(self)->list: return self.frame.column_names
-    def sizes(self)->pd.DataFrame:
-        "Documents and bytes of text by source."
+    def sizes(self):
+        "Documents and bytes of text by source, as a DataFrame."
         per = self.story[-1]['sources']
-        return pd.DataFrame([dict(source=s, documents=per[s]['rows'], bytes=per[s]['bytes']) for s in self.sources], columns=['source', 'documents', 'bytes'])
+        return need('pandas').DataFrame([dict(source=s, documents=per[s]['rows'], bytes=per[s]['bytes']) for s in self.sources], columns=['source', 'documents', 'bytes'])
     def _select(self, columns, n):
         f = self.frame.select(*columns) if columns else self.frame
         return f if n is None else f.limit(n)
     def arrow(self, *columns, n:int=None): # column names (none: all); first n rows
         "The rows as one Arrow table, in order."
         return self._select(columns, n).to_arrow()
-    def pandas(self, *columns, n:int=None)->pd.DataFrame: # column names (none: all); first n rows
+    def pandas(self, *columns, n:int=None): # column names (none: all); first n rows
         "The rows as a pandas DataFrame, in order."
         return self.arrow(*columns, n=n).to_pandas()
     @functools.cached_property
@@ -328,8 +329,8 @@ class Corpus:
         return tuple(type(self)(c.frame.exclude('_key'), c.story, c.rejects) for c in pair)
 
     # --- showing
-    def funnel(self, per_source:bool=False)->pd.DataFrame:
-        "The story as a table."
+    def funnel(self, per_source:bool=False):
+        "The story as a DataFrame."
         return funnel(self.story, per_source)
     def plot_funnel(self, unit:str='bytes'):
         "The story as a picture."

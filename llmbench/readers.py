@@ -13,8 +13,6 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
-
 from .core import Registry, did_you_mean
 from .corpus import HOLD, Corpus, doc_id, engine, story_item
 from .store import disk_full
@@ -274,6 +272,7 @@ def read(
     encoding:str=None # of text files; None is UTF-8 (a byte-order mark wins)
 )->Corpus:            # `.rejects` has what could not be read
     "Read files into a corpus; every record is kept or rejected with a reason."
+    import pandas as pd
     files = {s: find_files(s, ps, folder) for s,ps in parse_spec(spec).items()}
     sink, rejects, counts, marked = _Sink(), [], Counter(), Counter()
     for source,names in files.items():
