@@ -1,0 +1,77 @@
+"""Everything that must hold, step by step, going on after a failure; the last line is `N passed, N failed`.
+
+    python dev/test.py              all steps
+    python dev/test.py lint docs    only these
+Counted: every step without tests of its own, every notebook, every pytest test. The exit code is 1 if anything failed.
+"""
+import json, os, re, subprocess, sys, tempfile, time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+QUICK_SECONDS = 90 # the main job with QUICK=1 must be done in this time
+ENV = {**os.environ, 'PATH': f"{BIN}{os.pathsep}{os.environ['PATH']}", 'HF_HUB_OFFLINE': '1', 'TRANSFORMERS_OFFLINE': '1', 'PYTHONUNBUFFERED': '1'}
+
+def run(*command, **env):
+    "Run a command in the project's folder, show its output as it comes; (exit code, output)."
+    out = []
+    with subprocess.Popen([str(c) for c in command], cwd=ROOT, env={**ENV, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace') as p:
+        for line in p.stdout: print(line, end='', flush=True); out.append(line)
+    return p.returncode, ''.join(out)
+
+def one(*command, **env):
+    "A step that passes or fails as a whole."
+    code, _ = run(*command, **env)
+    return int(code==0), int(code!=0)
+
+def pytest(*args):
+    "A step of pytest; counts come from its XML report."
+    with tempfile.TemporaryDirectory() as d:
+        code, _ = run(sys.executable, '-m', 'pytest', '-q', f'--junitxml={d}/report.xml', *args)
+        try: suite = ET.parse(f'{d}/report.xml').getroot().find('testsuite')
+        except (OSError, ET.ParseError): return 0, 1
+    n, bad, skipped = (int(suite.get(k)) for k in ('tests', 'failures', 'skipped'))
+    bad += int(suite.get('errors'))
+    return n-bad-skipped, bad or int(code not in (0, 5))
+
+def lint(): return one(BIN/'ruff', 'check', '.')
+
+def project(): return pytest('tests/test_project.py')
+
+def notebooks():
+    code, out = run(BIN/'nbdev_test', '--n_workers', '2', '--do_print', OMP_NUM_THREADS='1')
+    n = len(re.findall(r'^Starting ', out, re.M))
+    bad = len(out.split('nbdev Tests Failed On The Following Notebooks:')[-1].split('=\n')[-1].split()) if 'nbdev Tests Failed' in out else int(code!=0)
+    return n-bad, bad
+
+def docs(): return one(sys.executable, 'docs/build.py')
+
+def tests(): return pytest('--ignore=tests/test_project.py', '--durations=8', 'tests')
+
+def main_job():
+    "`make demo QUICK=1` into a folder of its own: in time, and with a report that can be read."
+    with tempfile.TemporaryDirectory() as d:
+        start = time.time()
+        code, _ = run('make', '--no-print-directory', 'demo', 'QUICK=1', f'OUT={d}/demo', f'VENV={os.path.relpath(BIN.parent, ROOT)}')
+        seconds, reports = time.time()-start, sorted(Path(d).rglob('report.json'))
+        if code or not reports: print(f'main job: exit code {code}, {len(reports)} report.json under its folder'); return 0, 1
+        report = json.loads(reports[0].read_text(encoding='utf-8'))
+        print(f'main job: {seconds:.0f} s of {QUICK_SECONDS} allowed; report.json holds {", ".join(sorted(report))}')
+        return (1, 0) if seconds<QUICK_SECONDS and report else (0, 1)
+
+STEPS = {f.__name__: f for f in (lint, project, notebooks, docs, tests, main_job)}
+
+if __name__=='__main__':
+    unknown = set(sys.argv[1:])-set(STEPS)
+    if unknown: sys.exit(f"no step called {', '.join(sorted(unknown))}; there are: {', '.join(STEPS)}")
+    passed, failed, lines, start = 0, 0, [], time.time()
+    for name in [s for s in STEPS if s in (sys.argv[1:] or STEPS)]:
+        print(f'\n== {name}', flush=True)
+        t = time.time()
+        good, bad = STEPS[name]()
+        passed, failed = passed+good, failed+bad
+        lines.append(f'{name:10} {good:5} passed {bad:5} failed {time.time()-t:7.1f} s')
+    print('\n'.join(['', *lines, f"{'all':10} {'':26} {time.time()-start:7.1f} s"]))
+    print(f'{passed} passed, {failed} failed', flush=True)
+    sys.exit(failed>0)

@@ -1,0 +1,172 @@
+"""The documentation site in a real browser: nothing from outside, plots drawn, formulas shown, links that lead somewhere, a search that finds.
+
+`LLMBENCH_DOCS=folder` names the site (default: _docs, as `make docs` writes it; it is built first if it is not there)."""
+import ast, functools, html, http.server, os, re, subprocess, sys, threading, urllib.parse
+from pathlib import Path
+
+import nbformat.v4 as v4
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT/'docs'))
+import build, mathml
+
+PAGES = [*map(build.page_name, build.notebooks()), 'changelog']
+
+@pytest.fixture(scope='module')
+def site():
+    folder = Path(os.environ.get('LLMBENCH_DOCS', ROOT/'_docs'))
+    if not (folder/'index.html').exists(): subprocess.run([sys.executable, 'docs/build.py', '--out', str(folder)], cwd=ROOT, check=True)
+    return folder
+
+@pytest.fixture(scope='module')
+def url(site):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *a): pass
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{server.server_port}/'
+    server.shutdown()
+
+@pytest.fixture(scope='module')
+def page(browser): # one for all tests: plotly.js is then read once
+    page = browser.new_page(viewport={'width': 1400, 'height': 1000}, color_scheme='light')
+    yield page
+    page.close()
+
+@pytest.fixture
+def visit(page, url):
+    "Open a page; afterwards nothing may have been asked of another host and nothing may have gone wrong."
+    outside, wrong = [], []
+    watch = {'request': lambda r: None if r.url.startswith((url, 'data:', 'blob:')) else outside.append(r.url),
+             'response': lambda r: wrong.append(f'{r.status} {r.url}') if r.status>=400 else None,
+             'pageerror': lambda e: wrong.append(str(e)),
+             'console': lambda m: wrong.append(m.text) if m.type=='error' else None}
+    for event,fn in watch.items(): page.on(event, fn)
+    yield lambda path: page.goto(url+path) and page
+    for event,fn in watch.items(): page.remove_listener(event, fn)
+    assert not outside, f'asked of other hosts: {outside}'
+    assert not wrong
+
+def drawn(page):
+    "Wait until every plot of the page is drawn; their number."
+    n = page.locator('.lb-plot').count()
+    if n: page.wait_for_function(f"document.querySelectorAll('.lb-plot .js-plotly-plot .main-svg').length>={n} && [...document.querySelectorAll('.lb-plot')].every(p => p.querySelector('.main-svg'))")
+    return n
+
+@pytest.mark.parametrize('name', PAGES)
+def test_page(visit, name):
+    page = visit(f'{name}.html')
+    plots = drawn(page)
+    boxes = page.eval_on_selector_all('.lb-plot', 'all => all.map(p => [p.querySelector(".main-svg").clientWidth, p.querySelector(".main-svg").clientHeight])')
+    assert all(w>300 and h>60 for w,h in boxes), boxes
+    source = build.SOURCE/f'{name}.ipynb'
+    if source.exists():
+        cells = v4.reads(source.read_text(encoding='utf-8')).cells
+        assert plots==sum('class="lb-plot"' in o.get('data', {}).get('text/html', '') for c in cells for o in c.get('outputs', []))
+        prose = re.sub(r'```.*?```|`[^`]*`', '', '\n'.join(c.source for c in cells if c.cell_type=='markdown'), flags=re.S)
+        assert page.locator('math').count()>=len(re.findall(r'\$\$.+?\$\$|(?<![\\\w])\$[^$\n ][^$\n]*\$(?!\w)', prose, re.S))
+    assert all(m['height']>5 for m in page.eval_on_selector_all('article math', 'all => all.map(m => ({height: m.getBoundingClientRect().height}))'))
+    assert '$$' not in page.eval_on_selector_all('article p', 'all => all.map(p => p.innerText).join(" ")')
+
+@pytest.mark.parametrize('name', PAGES)
+def test_links_lead_somewhere(site, name):
+    read = functools.cache(lambda p: p.read_text(encoding='utf-8'))
+    here, broken = site/f'{name}.html', []
+    for link in re.findall(r'(?:href|src)="([^"]+)"', read(here)):
+        where, _, part = html.unescape(link).partition('#')
+        if re.match(r'[a-z]+:', where): continue
+        target = (here.parent/urllib.parse.unquote(where.partition('?')[0])).resolve() if where else here
+        if not target.exists() or part and target.suffix=='.html' and f'id="{part}"' not in read(target): broken.append(link)
+    assert not broken
+
+def test_plots_follow_the_theme(visit):
+    page = visit('show.html')
+    assert drawn(page)>0
+    fill = "getComputedStyle(document.querySelector('.lb-plot .xtick text')).fill"
+    light = page.evaluate(fill)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_function(f"{fill}!='{light}'")
+
+@pytest.mark.parametrize('name', ['index', 'mixture', 'changelog'])
+def test_a_phone_sees_no_sideways_scroll(visit, page, name):
+    page.set_viewport_size({'width': 390, 'height': 800})
+    try:
+        drawn(visit(f'{name}.html'))
+        assert page.evaluate('document.documentElement.scrollWidth')<=392
+    finally: page.set_viewport_size({'width': 1400, 'height': 1000})
+
+def found(visit, word):
+    page = visit(f'search.html?q={urllib.parse.quote(word)}')
+    page.wait_for_selector('#search-results .search a')
+    page.wait_for_function("/finished|Finished|matching|found/.test(document.querySelector('#search-results').innerText)")
+    return page.eval_on_selector_all('#search-results .search li a', 'all => all.map(a => a.getAttribute("href"))')
+
+def test_search_finds_english(visit): assert any('core.html' in a for a in found(visit, 'fingerprint'))
+
+def test_search_finds_chinese(visit, site):
+    words = {}
+    for name in PAGES:
+        body = re.sub(r'<[^>]+>', ' ', (site/f'{name}.html').read_text(encoding='utf-8').partition('<article')[2])
+        for word in re.findall(r'(?<!\w)[\u4e00-\u9fff]{2,12}(?!\w)', body): words.setdefault(word, name)
+    assert words, 'no page holds Chinese text any more: add an example, or remove this test'
+    word, name = min(words.items())
+    assert any(f'{name}.html' in a for a in found(visit, word)), f'{word} stands on {name}'
+
+# --- the steps of the build
+
+def cell(source, **kw): return v4.new_code_cell(source, id='c', **kw)
+
+def test_a_plot_cannot_end_its_script():
+    fig = {'data': [{'name': '</script><b>'}], 'layout': {'title': {'text': 'a "b" <c>'}}}
+    out = build.finish_output(v4.new_output('display_data', {build.PLOTLY: fig}))['data']['text/html']
+    assert out.count('</script>')==1 and '"b"' not in out.split('>')[0].split('aria-label=')[1][1:]
+
+def test_definitions_are_shown_as_written():
+    code = "import os\n@mixers(source='A, B')\ndef f(\n    x:int, # how many\n    **kw   # the rest\n)->int:    # one number\n    'Doc of `f`.'\n    return x\n\ndef g(x): return x"
+    f, g = ast.parse(code).body[1:]
+    assert build.header(f, code)=="@mixers(source='A, B')\ndef f(\n    x:int, # how many\n    **kw   # the rest\n)->int:    # one number"
+    assert build.header(g, code)=='def g(x):'
+    text = build.api_text(f, code, 'page', 3)
+    assert text.startswith('(api-page-f)=\n### `f`\n') and text.endswith('Doc of `f`.')
+
+def test_classes_show_fields_and_methods():
+    code = "@dataclass\nclass A(B):\n    'What A is.'\n    x:int # a | b\n    def __init__(self, y): pass\n    def go(self, n, *, m=1):\n        'Goes | runs.'\n    @property\n    def p(self): 'A value.'\n    def _no(self): 'Hidden.'"
+    text = build.api_text(ast.parse(code).body[0], code, 'page', 2)
+    assert '@dataclass\nclass A(B):\n    x:int # a | b\n    def __init__(self, y):\n```' in text
+    assert '| `.go(n, m)` | Goes \\| runs. |' in text and '| `.p` | A value. |' in text and '_no' not in text
+
+def test_export_cells_become_definitions():
+    finish = lambda source, names=('f',): build.finish_code(cell(source), 'page', set(names), set(), 3)
+    assert finish('#| export\nimport os') == [] == finish('#| hide\n1+1') == finish('#| default_exp page')
+    api, source = finish("#| export\ndef f(): 'Doc.'")
+    assert '### `f`' in api.source and source.metadata['tags']==['hide-input']
+    value, = finish('#| export\nX = 1')
+    assert value.source=='X = 1' and not value.metadata['tags']
+
+def test_names_in_backticks_become_links():
+    index, links = {'once': ('store', 'once'), 'Here': ('page', 'Here')}, {'02_store.ipynb': 'store.ipynb', '../CHANGELOG.md': 'changelog.md'}
+    text = build.finish_text('`once` and `Here`, [`once`](02_store.ipynb), [log](../CHANGELOG.md)\n```\n`once`\n```\n## `once`', 'page', index, links)
+    assert text=='[`once`](#api-store-once) and `Here`, [`once`](/store.ipynb), [log](/changelog.md)\n```\n`once`\n```\n## `once`'
+
+def test_a_failing_notebook_is_named_and_the_others_are_kept(tmp_path, monkeypatch, capsys):
+    for name,code in dict(good="x = 1\nx+1", bad="raise OSError('no such luck')").items():
+        (tmp_path/'nbs').mkdir(exist_ok=True)
+        nb = v4.new_notebook(cells=[v4.new_code_cell(code)], metadata={'kernelspec': {'name': 'python3', 'display_name': 'python3', 'language': 'python'}})
+        (tmp_path/'nbs'/f'{name}.ipynb').write_text(v4.writes(nb))
+    for name,value in dict(ROOT=tmp_path, NBS=tmp_path/'nbs', CACHE=tmp_path/'_exec').items(): monkeypatch.setattr(build, name, value)
+    monkeypatch.setattr(build, 'package_hash', lambda: 'p')
+    with pytest.raises(SystemExit, match='nbs/bad.ipynb(.|\n)*no such luck'): build.run_all(build.notebooks(), 2)
+    assert 'nbs/good.ipynb: ran' in capsys.readouterr().out
+    done = build.run_all([tmp_path/'nbs/good.ipynb'], 1)
+    assert 'nbs/good.ipynb: kept' in capsys.readouterr().out
+    assert next(iter(done.values())).cells[0].outputs[0]['data']['text/plain']=='2'
+
+def test_formulas():
+    assert 'display="block"' in mathml.mathml(r'a &= b \\ c &= d', 'block') and '<mtable' in mathml.mathml(r'a &= b \\ c &= d', 'block')
+    assert '<mfrac>' in mathml.mathml(r'\frac{1}{2}', 'inline')
+
+@pytest.mark.parametrize('tex', [r'\frac{1', r'\nosuchcommand x'])
+def test_a_formula_that_cannot_be_shown_stops_the_build(tex):
+    from sphinx.errors import ExtensionError
+    with pytest.raises(ExtensionError, match='no MathML for'): mathml.mathml(tex, 'inline')
