@@ -9,6 +9,8 @@ __all__ = ['EVENTS', 'Callback', 'Log', 'StopOnNaN', 'Checkpoint']
 import json, math, time
 from pathlib import Path
 
+import numpy as np
+
 from .core import did_you_mean, fingerprint, plain
 from .store import append_jsonl, file_hash, read_json, whole
 
@@ -27,6 +29,9 @@ class Log(Callback):
     "Write metrics.jsonl every `every` steps and at the end."
     def __init__(self, every:int=10): self.every, self.rows = every, []
 
+    def state(self): return plain(self.rows)             # goes into checkpoints: a resumed run writes the same lines
+    def load(self, rows): self.rows = rows
+
     def before_fit(self, learner): self.start = time.time()
 
     def after_step(self, learner):
@@ -34,14 +39,13 @@ class Log(Callback):
         self.rows.append((l.loss, l.norm, *_by_source(l)))
         if (l.step+1)%self.every and l.step+1<l.recipe.steps: return
         loss, norm, sums, counts = zip(*self.rows)
-        sums, counts = sum(sums), sum(counts)
+        sums, counts = np.sum(sums, 0), np.sum(counts, 0)
         per = {f'loss/{s}': sums[k]/counts[k] for k,s in enumerate(l.sources) if counts[k]}
         l.run.log(step=l.step+1, tokens=l.tokens_seen, loss=sum(loss)/len(loss), norm=norm[-1], lr=l.rate, seconds=time.time()-self.start, **per)
         self.rows = []
 
 def _by_source(l):
     "(K,) sums of the rows' losses and (K,) numbers of rows of this step."
-    import numpy as np
     k = l.row_sources
     return np.bincount(k, weights=l.row_losses, minlength=len(l.sources)), np.bincount(k, minlength=len(l.sources))
 
@@ -89,7 +93,8 @@ def _save(learner, path, n):
         tensors |= {f'optimizer.{i}.{k}': v.detach().cpu().contiguous().clone() for i,s in state.items() for k,v in s.items()}
         tensors['rng'] = torch.get_rng_state()
         save_file(tensors, scratch/'tensors.safetensors')
-        (scratch/'state.json').write_text(json.dumps(dict(step=n, recipe=learner.recipe.fingerprint, hash=file_hash(scratch/'tensors.safetensors'))))
+        (scratch/'state.json').write_text(json.dumps(dict(step=n, recipe=learner.recipe.fingerprint, hash=file_hash(scratch/'tensors.safetensors'),
+            callbacks={type(c).__name__: c.state() for c in learner.callbacks if hasattr(c, 'state')})))
 
 # %% ../nbs/35_callbacks.ipynb #a4d01e89
 def _load(learner, path)->bool:
@@ -112,6 +117,8 @@ def _load(learner, path)->bool:
     for k,v in part('optimizer.').items(): whole_state['state'].setdefault(int(k.split('.')[0]), {})[k.split('.', 1)[1]] = v
     learner.optimizer.load_state_dict(whole_state)
     torch.set_rng_state(tensors['rng'])
+    for c in learner.callbacks:
+        if type(c).__name__ in state['callbacks']: c.load(state['callbacks'][type(c).__name__])
     learner.first = state['step']
     learner.run.rewind(state['step'])
     return True

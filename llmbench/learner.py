@@ -12,7 +12,7 @@ import numpy as np
 
 from .callbacks import Checkpoint, Log, StopOnNaN
 from .core import seed_of
-from .mixture import gather_at
+from .mixture import gather
 from .models import build, save_model
 from .objectives import objectives
 from .recipe import Recipe, lr_at
@@ -31,8 +31,8 @@ class Batches:
         self.sources = list(self.mixture.sources)
 
     def __call__(self, step:int):
-        source, window = self.stream.block(step*self.batch, (step+1)*self.batch)
-        return gather_at(self.stream, self.tokens, source, window), source, window
+        i0, i1 = step*self.batch, (step+1)*self.batch
+        return gather(self.stream, self.tokens, i0, i1), *self.stream.block(i0, i1)
 
 # %% ../nbs/36_learner.ipynb #602920c6
 def adamw(model, recipe:Recipe):
