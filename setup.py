@@ -16,8 +16,8 @@ setup(
     url=f"https://github.com/{cfg['user']}/{cfg['repo']}",
     long_description=Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
-    packages=find_packages(include=['llmbench', 'llmbench.*']), include_package_data=True,
-    package_data={'llmbench': ['runs/*.ipynb', 'static/*']},
+    packages=[*find_packages(include=['llmbench', 'llmbench.*']), 'llmbench.runs'], package_dir={'llmbench.runs': 'nbs/runs'}, # the jobs are installed too
+    package_data={'llmbench': ['static/*'], 'llmbench.runs': ['*.ipynb']},
     python_requires=f">={cfg['min_python']}", install_requires=listed('requirements'), extras_require=extras,
     entry_points={'console_scripts': listed('console_scripts'), 'nbdev': [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},
     classifiers=['Development Status :: 3 - Alpha', 'Intended Audience :: Science/Research', 'Programming Language :: Python :: 3.11'],

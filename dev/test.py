@@ -58,7 +58,7 @@ def main_job():
         if code or not reports: print(f'main job: exit code {code}, {len(reports)} report.json under its folder'); return 0, 1
         report = json.loads(reports[0].read_text(encoding='utf-8'))
         print(f'main job: {seconds:.0f} s of {QUICK_SECONDS} allowed; report.json holds {", ".join(sorted(report))}')
-        return (1, 0) if seconds<QUICK_SECONDS and report else (0, 1)
+        return (1, 0) if seconds<QUICK_SECONDS and {'summary', 'digest'}<=report.keys() else (0, 1)
 
 STEPS = {f.__name__: f for f in (lint, project, notebooks, docs, tests, main_job)}
 

@@ -1,5 +1,5 @@
 """The rules of the project that no single notebook can check: order of imports, firewalls, generated files, pins, words."""
-import ast, json, os, re, shutil, statistics, subprocess, sys
+import ast, json, os, re, shutil, statistics, subprocess, sys, zipfile
 from configparser import ConfigParser
 from importlib.metadata import distributions
 from pathlib import Path
@@ -227,7 +227,12 @@ def test_lint(root):
 
 # --- the command
 
-@pytest.mark.skipif("not __import__('pathlib').Path(__file__).parent.parent.joinpath('llmbench/cli.py').exists()", reason='llmbench.cli is not there yet')
 def test_help_names_the_verbs():
     text = subprocess.run([Path(sys.executable).parent/'llmbench', '--help'], capture_output=True, text=True, check=True).stdout
     for verb in ('run', 'report', 'doctor', 'data', 'lab'): assert re.search(rf'\b{verb}\b', text), verb
+
+def test_the_wheel_holds_the_jobs_and_the_style_sheet(tree):
+    run_in(tree, sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--no-build-isolation', '-w', 'out', '.')
+    names = zipfile.ZipFile(next((tree/'out').glob('llmbench-*.whl'))).namelist()
+    jobs = {f'llmbench/runs/{p.name}' for p in (tree/'nbs/runs').glob('*.ipynb')}
+    assert jobs and jobs<=set(names) and 'llmbench/static/llmbench.css' in names
