@@ -1,7 +1,7 @@
 """Everything that must hold, step by step, going on after a failure; the last line is `N passed, N failed`.
 
     python dev/test.py              all steps
-    python dev/test.py lint docs    only these
+    python dev/test.py docs tests   only these
 Counted: every step without tests of its own, every notebook, every pytest test. The exit code is 1 if anything failed.
 """
 import json, os, re, subprocess, sys, tempfile, time
@@ -35,8 +35,6 @@ def pytest(*args):
     bad += int(suite.get('errors'))
     return n-bad-skipped, bad or int(code not in (0, 5))
 
-def lint(): return one(BIN/'ruff', 'check', '.')
-
 def project(): return pytest('tests/test_project.py')
 
 def notebooks():
@@ -60,7 +58,7 @@ def main_job():
         print(f'main job: {seconds:.0f} s of {QUICK_SECONDS} allowed; report.json holds {", ".join(sorted(report))}')
         return (1, 0) if seconds<QUICK_SECONDS and {'summary', 'digest'}<=report.keys() else (0, 1)
 
-STEPS = {f.__name__: f for f in (lint, project, notebooks, docs, tests, main_job)}
+STEPS = {f.__name__: f for f in (project, notebooks, docs, tests, main_job)}
 
 if __name__=='__main__':
     unknown = set(sys.argv[1:])-set(STEPS)
