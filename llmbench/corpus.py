@@ -188,7 +188,7 @@ def _cut(source, docs, want, share)->float:
     total, upto = docs['bytes'].sum(), docs['bytes'].cumsum()
     if share is not None: n = int((docs.key<share).sum())
     else: n = int((upto<want).sum())+1
-    held = int(upto.iloc[n-1]) if 0<n<=len(docs) else 0
+    held = int(upto.iloc[min(n, len(docs))-1]) if n else 0
     if not 0<n<len(docs) or held>total/2:
         asked = f'{want:,} bytes' if share is None else f'{share:.1%}'
         raise ValueError(f"hold_out: source {source!r} has {len(docs):,} documents, {total:,} bytes: too small to hold out {asked} "

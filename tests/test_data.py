@@ -1,0 +1,242 @@
+"""Corpora under attack: damaged files, odd texts, interrupted and repeated steps; the counts must still add up."""
+import gzip, json, warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np, pandas as pd, pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+import llmbench.corpus, llmbench.readers
+from llmbench.clean import cleaners, clean
+from llmbench.corpus import Corpus, doc_id, engine, split_words
+from llmbench.readers import read
+from llmbench.signals import as_arrow, counts, signals
+from llmbench.store import file_hash
+
+quick = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+odd_text = st.text(st.sampled_from('aT hfe.\n\r\t\x00\x0b\x85\u2028\u3000#…-•"的是、中。é\u0301ſ²٣\ufffd\U00020000😀\ufeff'), max_size=60) | st.text(max_size=40)
+ROWS = [{'text': f'document {i}, 第{i}篇 {doc_id("s", i)}', 'n': i, 'tags': ['a', 'b'][:i%3]} for i in range(30)]
+LINES = [json.dumps(r, ensure_ascii=i%2>0).encode() for i,r in enumerate(ROWS)]
+
+def adds_up(corpus):
+    "Every item of the story, in all and per source, and the rows themselves."
+    before = None
+    for item in corpus.story:
+        for c in [item, *item['sources'].values()]:
+            assert c['rows_in']-sum(c['dropped'].values())==c['rows'] and all(c[k]>=0 for k in ('rows', 'bytes', 'bytes_in'))
+        for k in ('rows_in', 'rows', 'bytes_in', 'bytes'): assert item[k]==sum(c[k] for c in item['sources'].values())
+        if before is not None:
+            assert (item['rows_in'], item['bytes_in'])==(before['rows'], before['bytes'])
+            assert {s: c['rows_in'] for s,c in item['sources'].items()}=={s: c['rows'] for s,c in before['sources'].items() if c['rows']}
+        before = item
+    rows = corpus.pandas('source', 'text')
+    assert len(rows)==len(corpus)==before['rows'] and sum(len(t.encode()) for t in rows.text)==corpus.n_bytes==before['bytes']
+    assert rows.source.value_counts().to_dict()=={s: c['rows'] for s,c in before['sources'].items() if c['rows']}
+
+# --- reading: kept + rejected is what there was
+
+@quick
+@given(edits=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=12), cut=st.integers(0, 400))
+def test_every_line_is_kept_or_rejected(tmp_path, edits, cut):
+    data = bytearray(b'\n'.join(LINES)+b'\n')
+    for place,byte in edits: data[place%len(data)] = byte
+    data = bytes(data[:len(data)-cut])
+    (tmp_path/'a.jsonl').write_bytes(data)
+    (tmp_path/'b.jsonl').write_bytes(b'{"text": "one sound line"}\n')
+    corpus = read({'s': '*.jsonl'}, folder=tmp_path)
+    there = [l for l in data.split(b'\n') if l.strip()]
+    assert len(corpus)+len(corpus.rejects)==len(there)+1==corpus.story[0]['rows_in']
+    assert corpus.rejects.groupby('reason').size().to_dict()==corpus.story[0]['dropped']
+    texts = set(corpus.pandas('text').text)
+    assert all(ROWS[i]['text'] in texts for i,l in enumerate(LINES) if l in there)
+    adds_up(corpus)
+
+@pytest.mark.parametrize('end', ['gz', 'zst'])
+def test_a_cut_file_gives_the_rows_before_the_cut(tmp_path, end):
+    import pyarrow as pa
+    plain = b'\n'.join(LINES)+b'\n'
+    packed = gzip.compress(plain, mtime=0) if end=='gz' else pa.compress(plain, 'zstd', asbytes=True)
+    (tmp_path/'sound.jsonl').write_bytes(b'{"text": "one sound line"}\n')
+    for size in [*range(0, len(packed), 37), *range(len(packed)-9, len(packed))]:
+        (tmp_path/f'cut.jsonl.{end}').write_bytes(packed[:size])
+        corpus = read({'s': [f'cut.jsonl.{end}', 'sound.jsonl']}, folder=tmp_path)
+        kept = corpus.pandas('origin', 'text')
+        kept = kept.text[kept.origin.str.startswith('cut')].tolist()
+        assert kept==[r['text'] for r in ROWS[:len(kept)]] and len(corpus.rejects)==1, size
+        assert corpus.rejects.reason[0] in ('file cut or damaged here', 'empty file')
+
+@quick
+@given(st.data())
+def test_damaged_gzip_and_csv_do_not_stop_the_reading(tmp_path, data):
+    table = 'text,n\n' + ''.join(f'"document, {i} ""quoted""",{i}\n' for i in range(30))
+    packed = [bytearray(gzip.compress(b'\n'.join(LINES), mtime=0)), bytearray(table.encode())]
+    for b in packed:
+        for _ in range(data.draw(st.integers(1, 4))): b[data.draw(st.integers(0, len(b)-1))] = data.draw(st.integers(0, 255))
+    (tmp_path/'a.jsonl.gz').write_bytes(packed[0]); (tmp_path/'b.csv').write_bytes(packed[1]); (tmp_path/'c.txt').write_text('sound')
+    corpus = read({'s': ['*.jsonl.gz', '*.csv', '*.txt']}, folder=tmp_path)
+    assert len(corpus)+len(corpus.rejects)==corpus.story[0]['rows_in'] and 'sound' in set(corpus.pandas('text').text)
+    adds_up(corpus)
+
+def test_odd_rows_have_a_reason(tmp_path):
+    bad = {'{"text": ""}': 'empty text', '{"text": 7}': "'text' is not a string", '{"txt": "x"}': "no field 'text'", '[1]': 'not a JSON object',
+           '['*100_000: 'not JSON', '{"text": "\\ud800 half a pair"}': None, '{"text": "x", "id": 3, "": 1, "reject": "no", "_line": 9}': None, '{"text": "x", "id": "same column, a string"}': None,
+           '{"text": "big", "n": 1' + '0'*400 + '}': None}
+    (tmp_path/'a.jsonl').write_text('\n'.join(bad))
+    corpus = read(f'"s={tmp_path}/a.jsonl"')
+    assert corpus.rejects.reason.tolist()==[r for r in bad.values() if r] and corpus.rejects.line.tolist()==[1, 2, 3, 4, 5]
+    rows = corpus.pandas()
+    assert rows.text[0]=='\ufffd half a pair' and rows.given_id.tolist()[1:3]==['3', 'same column, a string'] and rows.reject[1]=='no'
+    assert corpus.story[0]['documents_with_unreadable_characters']=={'s': 1}
+
+def test_a_large_collection_spills_to_disk_and_stays_the_same(tmp_path, monkeypatch):
+    lines = [json.dumps({'text': f'row {i}', 'x': i if i<50 else i+.5 if i<70 else f's{i}', **({'late': True} if i>90 else {})}) for i in range(100)]
+    (tmp_path/'a.jsonl').write_text('\n'.join(lines))
+    small = read({'s': 'a.jsonl'}, folder=tmp_path)
+    monkeypatch.setattr(llmbench.readers, 'HOLD', 100); monkeypatch.setattr(llmbench.readers._Sink, 'BATCH', 60)
+    large = read({'s': 'a.jsonl'}, folder=tmp_path)
+    assert large.fingerprint==small.fingerprint and large.story==small.story and large.pandas('id').equals(small.pandas('id'))
+    assert large.pandas('late').late.tolist()[-9:]==[True]*9 and large.pandas('x').x.tolist()[0]=='0'
+
+def test_the_same_file_twice_is_one_file(tmp_path):
+    (tmp_path/'a.txt').write_text('once')
+    assert len(read({'s': ['a.txt', './a.txt', '*.txt', '.']}, folder=tmp_path))==1
+
+# --- the story
+
+steps = st.lists(st.dictionaries(st.integers(0, 23), st.sampled_from(['short', 'other language', 'table']), max_size=9), min_size=1, max_size=4)
+
+@settings(quick, max_examples=20)
+@given(sources=st.lists(st.sampled_from('abc'), min_size=24, max_size=24), steps=steps, lazy=st.booleans())
+def test_the_story_adds_up(sources, steps, lazy):
+    corpus = Corpus.of([dict(text=f'{s} 第{i} '*(i+1), source=s, n=i) for i,s in enumerate(sources)])
+    hold, llmbench.corpus.HOLD = llmbench.corpus.HOLD, 0 if lazy else 2**20
+    gone = {}
+    try:
+        for k,step in enumerate(steps):
+            why = engine().lit(None)
+            for n,reason in step.items(): why = engine().functions.when(engine().col('n')==n, engine().lit(reason)).otherwise(why)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter('always')
+                corpus = corpus.drop(f'step {k}', why)
+            now = {n: r for n,r in step.items() if n not in gone}
+            left = {s for i,s in enumerate(sources) if i not in gone}
+            gone |= now
+            wiped = left - {s for i,s in enumerate(sources) if i not in gone}
+            assert sorted(s for w in caught for s in wiped if f'of source {s!r}' in str(w.message))==sorted(wiped) and len(caught)==len(wiped)
+            assert corpus.story[-1]['dropped']==pd.Series(list(now.values()), dtype=object).value_counts().to_dict()
+        adds_up(corpus)
+        assert corpus.pandas('n').n.tolist()==[i for i in range(24) if i not in gone]
+    finally: llmbench.corpus.HOLD = hold
+
+def test_a_source_wiped_out_warns_and_names_the_reasons():
+    corpus = Corpus.of({'en': ['long enough to stay here']*3, '中文': ['短', '短', '也短']})
+    with pytest.warns(UserWarning, match="dropped all 3 documents of source '中文'.*words < 4"): left = clean(corpus, keep={'words': (4, None)})
+    assert left.sources==['en'] and left.story[-1]['sources']['中文']['rows']==0
+    with pytest.warns(UserWarning, match="source 'en'"): left.where(engine().col('text')=='x')
+
+def test_changed_texts_are_counted():
+    corpus = Corpus.of(['abc', 'de']).with_columns({'text': engine().col('text') + engine().lit('中')})
+    assert corpus.n_bytes==11 and corpus.story[-1]['bytes_in']==5
+    adds_up(corpus)
+    with pytest.raises(ValueError, match='carry the story'): corpus.with_columns({'source': engine().lit('x')})
+
+# --- on disk
+
+def test_save_and_open_keep_everything(tmp_path, monkeypatch):
+    monkeypatch.setattr(llmbench.corpus, 'GROUP', 7); monkeypatch.setattr(llmbench.corpus, 'PART', 2000)
+    (tmp_path/'in.jsonl').write_bytes(b'\n'.join([*LINES, b'{"text": "NUL \\u0000 \xf0\x9f\x98\x80"}', b'broken', b'{"text": "' + b'x'*5000 + b'"}']))
+    corpus = read({'s': 'in.jsonl'}, folder=tmp_path).drop('odd', engine().functions.when(engine().col('n')==3, engine().lit('n is 3')).otherwise(engine().lit(None)))
+    saved = corpus.save(tmp_path/'c')
+    again = Corpus.open(tmp_path/'c')
+    assert len(list((tmp_path/'c').glob('part-*')))>1
+    for c in (saved, again):
+        assert c.story==corpus.story and c.fingerprint==corpus.fingerprint and c.rejects.equals(corpus.rejects) and c.pandas().equals(corpus.pandas())
+    corpus.save(tmp_path/'d')
+    assert file_hash(tmp_path/'c')==file_hash(tmp_path/'d')
+
+def test_save_over_the_folder_it_reads_from(tmp_path):
+    Corpus.of([f'text {i}' for i in range(50)]).save(tmp_path/'c')
+    corpus = Corpus.open(tmp_path/'c').where(engine().col('text')!='text 7').save(tmp_path/'c')
+    assert len(corpus)==49 and [p.name for p in tmp_path.iterdir()]==['c']
+    adds_up(Corpus.open(tmp_path/'c'))
+
+def test_an_empty_corpus_can_be_saved(tmp_path):
+    with pytest.warns(UserWarning): corpus = Corpus.of(['a', 'b']).where(engine().col('text')=='none')
+    corpus = corpus.save(tmp_path/'c')
+    assert len(corpus)==0 and corpus.pandas().empty and corpus.sources==[] and 'Corpus' in corpus._repr_html_()
+
+def test_rows_that_changed_under_the_corpus_are_noticed(tmp_path):
+    import pyarrow.parquet as pq
+    corpus = Corpus.of(['a', 'b', 'c']).save(tmp_path/'c')
+    part = tmp_path/'c'/'part-00000.parquet'
+    pq.write_table(pq.read_table(part).slice(1), part)
+    with pytest.raises(ValueError, match='did the files of this corpus change'): Corpus.open(tmp_path/'c').save(tmp_path/'d')
+    assert not (tmp_path/'d').exists() and len(corpus)==3
+
+# --- training and validation
+
+@settings(quick, max_examples=12)
+@given(seed=st.integers(0, 99), n=st.integers(40, 120), more=st.integers(1, 60))
+def test_hold_out_is_disjoint_and_stable(seed, n, more):
+    old = Corpus.of({s: [f'{s} {i}' + ' word'*(i%7) for i in range(n)] for s in 'ab'})
+    new = Corpus.of({s: [f'{s} {i}' + ' word'*(i%7) for i in range(n+more)] for s in 'ab'})
+    ids = lambda c: set(c.pandas('id').id)
+    for how in (dict(bytes_per_source=150), dict(share=.2)):
+        try: (t0, v0), (t1, v1) = old.hold_out(**how, seed=seed), new.hold_out(**how, seed=seed)
+        except ValueError as e: assert 'share' in how and 'too small' in str(e); continue
+        assert not ids(t0)&ids(v0) and ids(t0)|ids(v0)==ids(old) and ids(t1)|ids(v1)==ids(new)
+        assert not ids(t0)&ids(v1)                          # nothing trained on becomes a test
+        if 'share' in how: assert ids(v0)==ids(v1)&ids(old) # and nobody moves at all
+        else: assert (v0.sizes().bytes>=150).all() and (v0.sizes().bytes<150+45).all()
+        adds_up(t0); adds_up(v0)
+
+# --- showing
+
+def test_malicious_text_is_shown_and_not_run():
+    evil = '</td><script>alert(1)</script><img src=x onerror=alert(2)>'
+    with pytest.warns(UserWarning): corpus = Corpus.of([{'text': evil, 'source': evil, evil: evil}, {'text': 'x', 'source': 'y'}]).where(engine().col('text')!='x', step=evil)
+    page = corpus._repr_html_() + corpus.plot_funnel().to_json()
+    assert '&lt;script&gt;alert(1)' in page and '<script>alert' not in corpus._repr_html_() and '<img' not in corpus._repr_html_()
+
+# --- signals and cleaners
+
+def slow(t):
+    "Words and lines of a text, counted a second time."
+    words, lines = split_words(t), [l.strip() for l in t.split('\n') if l.strip()]
+    return dict(chars=len(t), utf8_bytes=len(t.encode()), words=len(words), word_chars=sum(map(len, words)), alpha_words=sum(any(c.isalpha() for c in w) for w in words),
+                symbol_words=sum('#' in w or '…' in w or '...' in w for w in words), digit_chars=sum(c.isdigit() for c in t), replacement_chars=t.count('\ufffd'),
+                lines=len(lines), duplicate_lines=len(lines)-len(set(lines)), longest_line_chars=max(map(len, lines), default=0))
+
+@quick
+@given(st.lists(odd_text, min_size=1, max_size=12))
+def test_compiled_counts_are_the_slow_ones(texts):
+    fast = pd.DataFrame(counts(texts))
+    want = pd.DataFrame([slow(t) for t in texts])
+    assert (fast[want.columns]==want).all(axis=None)
+    for name,fn in signals.items():
+        v = fn(texts)
+        assert v.shape==(len(texts),) and v.dtype==np.float64 and np.isfinite(v).all() and (v>=0).all()
+        if name.endswith('_share'): assert (v<=1).all()
+        assert all(fn([t])[0]==x for t,x in zip(texts, v))  # a document's number does not depend on its neighbours
+
+def test_counts_from_several_threads():
+    batches = [as_arrow([f'{k} word{i} 中文\n'*(i%9) for i in range(300)]) for k in range(8)]
+    alone = [dict(counts(b)) for b in batches]
+    with ThreadPoolExecutor(4) as pool: together = list(pool.map(counts, batches*3))
+    assert all(np.array_equal(c[k], alone[i%8][k]) for i,c in enumerate(together) for k in c)
+
+@quick
+@given(odd_text, st.sampled_from(sorted(cleaners)))
+def test_a_cleaner_changes_a_clean_text_no_more(text, name):
+    once = cleaners[name]([text])
+    assert cleaners[name](once)==once
+
+@quick
+@given(st.lists(odd_text.filter(lambda t: t!=''), min_size=1, max_size=8))
+def test_clean_keeps_or_explains_each_text(texts):
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        left = clean(Corpus.of(texts), keep={'words': (2, None), 'digit_char_share': (None, .3)})
+    adds_up(left)
+    assert set(left.story[-1]['dropped'])<={'empty after cleaning', 'words < 2', 'digit_char_share > 0.3'}
+    rows = left.pandas()
+    assert (rows.words==[len(split_words(t)) for t in rows.text]).all() and not rows.text.str.contains('[\x00\r]').any()
