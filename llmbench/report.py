@@ -48,6 +48,13 @@ class Report:
                 rows.append(dict(candidate=c, source=name, bits_per_byte=d.value, lo=d.lo, hi=d.hi, seeds=len(bits), documents=len(size) if name=='target' else int((source==name).sum())))
         return pd.DataFrame(rows)
 
+    def matrix(self, digits=4):
+        "Sources x candidates: bits per byte and half the interval, to be read by people."
+        import pandas as pd
+        t = self.table()
+        cell = lambda r: f'{r.bits_per_byte:.{digits}f} ± {(r.hi-r.lo)/2:.{digits}f}'
+        return pd.DataFrame([dict(source=s, documents=int(g.documents.iloc[0]), **{r.candidate: cell(r) for r in g.itertuples()}) for s,g in t.groupby('source', sort=False)])
+
     def compare(self, a, b)->dict:
         "Source (and `target`) -> Difference a minus b, paired by seed and document."
         (x, size, source), (y, size_b, source_b) = self._bits(a), self._bits(b)
@@ -56,7 +63,7 @@ class Report:
         S = min(len(x), len(y))
         return {name: difference(x[:S], y[:S], size, source, w, self.level) for name, w in [*((s, {s: 1.}) for s in self.sources), ('target', self.target)]}
 
-# %% ../nbs/44_report.ipynb #c37347f0
+# %% ../nbs/44_report.ipynb #0103c8db
 def verdict(report:Report, a, others)->tuple:
     "A sentence a person can repeat on whether `a` won on the target, and the class `ok`, `bad` or `even`."
     found = {b: report.compare(a, b)['target'] for b in others}

@@ -30,8 +30,8 @@ def template()->str:
     axis = dict(gridcolor='#e3e6ea', linecolor='#c9ced6', zeroline=False, ticks='outside', tickcolor='#c9ced6', title_standoff=8, automargin=True)
     pio.templates['llmbench'] = go.layout.Template(layout=dict(
         colorway=PALETTE, font=dict(family='system-ui, "Noto Sans", "Noto Sans CJK SC", sans-serif', size=13, color='#1c2128'),
-        paper_bgcolor='white', plot_bgcolor='white', margin=dict(l=60, r=24, t=48, b=48), xaxis=axis, yaxis=axis, hovermode='closest',
-        title=dict(x=0, xanchor='left', font=dict(size=15)), legend=dict(orientation='h', y=-0.18, x=0)))
+        paper_bgcolor='white', plot_bgcolor='white', margin=dict(l=60, r=24, t=52, b=84), xaxis=axis, yaxis=axis, hovermode='closest',
+        title=dict(x=0, xanchor='left', font=dict(size=15)), legend=dict(orientation='h', yref='container', y=0.01, yanchor='bottom', x=0, xanchor='left')))
     return 'llmbench'
 
 def figure(
@@ -118,6 +118,11 @@ def duration(s:float)->str:
 
 PROGRESS = 'LLMBENCH_PROGRESS' # environment variable: a file that also receives the line, for whoever started a notebook without a screen
 
+def _replace(path, text):
+    "Put `text` into a small file that another process reads at any moment."
+    Path(f'{path}.new').write_text(text, encoding='utf-8')
+    os.replace(f'{path}.new', path)
+
 class Live:
     "A progress bar with an optional figure: drawn in place in a notebook, a line in a terminal."
     def __init__(self,
@@ -141,7 +146,7 @@ class Live:
         self.done = min(done, self.total)
         if self.done<self.total and time.time()-self.drawn<self.every: return
         self.drawn = time.time()
-        if os.environ.get(PROGRESS): Path(os.environ[PROGRESS]).write_text(self.line(note), encoding='utf-8')
+        if os.environ.get(PROGRESS): _replace(os.environ[PROGRESS], self.line(note))
         if not self.lines: return self._notebook(note, fig() if callable(fig) else fig)
         live = self.out.isatty()
         print('\r\033[K'+self.line(note) if live else self.line(note), end='' if live and self.done<self.total else '\n', file=self.out, flush=True)
