@@ -182,15 +182,16 @@ def _keyed(seed):
         return pa.array([(h(i)>>11)/2**53 for i in ids.to_arrow().to_pylist()], pa.float64())
     return keyed
 
-def _cut(source, docs, want, share)->float:
+def _cut(source, docs, want, share, documents)->float:
     "The key below which documents of one source are held out; docs: DataFrame with bytes and key."
     docs = docs.sort_values('key')
     total, upto = docs['bytes'].sum(), docs['bytes'].cumsum()
     if share is not None: n = int((docs.key<share).sum())
+    elif documents is not None: n = documents
     else: n = int((upto<want).sum())+1
     held = int(upto.iloc[min(n, len(docs))-1]) if n else 0
     if not 0<n<len(docs) or held>total/2:
-        asked = f'{want:,} bytes' if share is None else f'{share:.1%}'
+        asked = f'{documents:,} documents' if documents is not None else f'{want:,} bytes' if share is None else f'{share:.1%}'
         raise ValueError(f"hold_out: source {source!r} has {len(docs):,} documents, {total:,} bytes: too small to hold out {asked} "
                          f"(that would take {min(n, len(docs)):,} documents, {held:,} bytes; at most half is allowed). Ask for less, add documents, or leave the source out")
     return share if share is not None else float(docs.key.iloc[n])
@@ -312,14 +313,15 @@ class Corpus:
     def hold_out(self,
         bytes_per_source:int=None, # bytes of text to hold out from each source (at least; the last document is not cut)
         share:float=None,          # or a share of each source's documents
+        documents:int=None,        # or so many documents of each source
         seed:int=0
     )->tuple:                      # (train, valid)
         "Two corpora without a common document, by a keyed hash of the id; documents added later move no training document to the other side."
-        if (bytes_per_source is None)==(share is None): raise ValueError("hold_out: give either bytes_per_source or share")
+        if sum(x is not None for x in (bytes_per_source, share, documents))!=1: raise ValueError("hold_out: give one of bytes_per_source, share or documents")
         daft = engine()
         keyed = self.with_columns({'_key': _keyed(seed)(daft.col('id'))})
         docs = keyed.frame.select(daft.col('source'), daft.col('text').length_bytes().cast(daft.DataType.int64()).alias('bytes'), daft.col('_key').alias('key')).to_pandas()
-        cuts = {s: _cut(s, d, bytes_per_source, share) for s,d in docs.groupby('source')}
+        cuts = {s: _cut(s, d, bytes_per_source, share, documents) for s,d in docs.groupby('source')}
         cut = daft.lit(0.)
         for s,c in cuts.items(): cut = daft.functions.when(daft.col('source')==s, daft.lit(c)).otherwise(cut)
         out, no = daft.col('_key')<cut, daft.lit(None)

@@ -362,13 +362,13 @@ def _docs():
 PYTHON_TEXT = {'code': _code, 'docstrings': _docs, 'licences': _licences, 'readmes': _readmes, 'topics': _topics}
 
 def _sample(source, cap):
-    "[(origin, text)] up to `cap` bytes, from files in the order of a hash of their names, then sorted by origin."
+    "[(origin, text)] up to `cap` bytes, from files in the order of a hash of their names, then sorted by origin; none takes more than a fiftieth, so that there are many."
     taken, used = [], 0
     files = PYTHON_TEXT[source]()
     for name in sorted(files, key=lambda n: hashlib.blake2b(f'{source} {n}'.encode()).digest()):
         for origin,text in files[name]():
             n = len(text.encode('utf-8', 'replace'))
-            if text.strip() and used+n<=cap: taken.append((origin, sound(text))); used += n
+            if text.strip() and n<=max(cap/50, 10_000) and used+n<=cap: taken.append((origin, sound(text))); used += n
         if used>.95*cap: break
     return sorted(taken)
 
