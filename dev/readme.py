@@ -7,7 +7,7 @@ import difflib, json, re, sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FLOORS = 'ground', 'data', 'mixing', 'training', 'evaluation', 'strategies', 'surfaces'
+FLOORS = {0: 'ground', 1: 'data', 2: 'mixing', 3: 'training', 4: 'evaluation', 5: 'strategies', 6: 'surfaces', 9: 'all of it'}
 MAP = '<!-- map: written by dev/readme.py from the first cell of each notebook -->'
 
 def cells(path):

@@ -1,6 +1,6 @@
 """Build the documentation site from the notebooks: `python docs/build.py`, then open _docs/index.html.
 
-1. Run a copy of every notebook (nbclient); a finished run is kept in _exec/ and used again while notebook and package are unchanged.
+1. Run a copy of every notebook (nbclient); a finished run is kept in _exec/ and used again while the notebook and the modules it uses are unchanged.
 2. Finish each page: definitions with their comments above the folded source, links between names, plots for one local plotly.js, formulas as MathML.
 3. Sphinx (myst-nb, book theme). The site asks nothing of the network: it can be read from a folder, offline.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS, CACHE, SOURCE = ROOT/'nbs', ROOT/'_exec', ROOT/'_proc'
-FLOORS = 'Ground', 'Data', 'Mixing', 'Training', 'Evaluation', 'Strategies', 'Surfaces'
+FLOORS = {0: 'Ground', 1: 'Data', 2: 'Mixing', 3: 'Training', 4: 'Evaluation', 5: 'Strategies', 6: 'Surfaces', 9: 'All of it'} # tens digit -> caption
 FOLDERS = {'tutorials': 'Tutorials', 'explain': 'Background', 'ext': 'Published methods', 'runs': 'Runs'} # folder of nbs/ -> caption
 SHOWN = 'runs'           # notebooks of this folder are shown, not run: they are jobs
 RECIPE = '1'             # raise to throw away kept runs when the way of running changes
@@ -26,21 +26,28 @@ def notebooks():
     return [p for p in found if p.parent==NBS or p.parent.name in FOLDERS]
 
 def page_name(path):
-    "The page of a notebook: `20_mixture.ipynb` is `mixture`, `tutorials/x.ipynb` is `tutorials/x`."
-    return re.sub(r'^\d\d_', '', path.relative_to(NBS).with_suffix('').as_posix())
+    "The page of a notebook: `20_mixture.ipynb` is `guide/mixture`, `tutorials/x.ipynb` is `tutorials/x`."
+    return re.sub(r'^\d\d_', 'guide/', path.relative_to(NBS).with_suffix('').as_posix())
 
-def package_hash():
-    "One hash of everything outside a notebook that its outputs can depend on."
-    files = sorted(p for p in (ROOT/'llmbench').rglob('*') if p.is_file() and '__pycache__' not in p.parts and p.name!='_modidx.py')
-    h = hashlib.sha256(RECIPE.encode())
-    for p in [*files, ROOT/'constraints.txt']: h.update(p.read_bytes())
-    return h.hexdigest()
+def depends_on(path):
+    "Files that a notebook's outputs can depend on: the modules it names, those that they name, and what is read as data."
+    jobs, found, todo = sorted((NBS/SHOWN).glob('*.ipynb')), {path}, [path]
+    while todo:
+        named = [ROOT/'llmbench'/f'{m}.py' for m in re.findall(r'(?:llmbench|from )\.(\w+)', todo.pop().read_text(encoding='utf-8'))]
+        new = {p for p in named if p.exists()} | ({*jobs} if ROOT/'llmbench'/'batch.py' in named or path.stem[3:]=='batch' else set())
+        todo += new-found
+        found |= new
+    return sorted(found) + [p for folder in ('llmbench/static', 'data') for p in sorted((ROOT/folder).rglob('*')) if p.is_file()] + [ROOT/'constraints.txt']
 
-def run_notebook(path, package):
-    "Outputs of a notebook: run now, or the kept run of the same notebook and package; (notebook, seconds)."
+def inputs_hash(path):
+    "One hash of a notebook and all it depends on."
+    return hashlib.sha256('\n'.join([RECIPE, *(hashlib.sha256(p.read_bytes()).hexdigest() for p in depends_on(path) if p.exists())]).encode()).hexdigest()[:16]
+
+def run_notebook(path):
+    "Outputs of a notebook: run now, or kept from a run with the same inputs; (notebook, seconds)."
     import nbformat
     from nbclient import NotebookClient
-    kept = CACHE/f"{page_name(path).replace('/', '-')}-{hashlib.sha256(path.read_bytes()+package.encode()).hexdigest()[:16]}.ipynb"
+    kept = CACHE/f"{page_name(path).replace('/', '-')}-{inputs_hash(path)}.ipynb"
     if kept.exists(): return nbformat.read(kept, 4), 0.
     nb, start = nbformat.read(path, 4), time.time()
     for c in nb.cells:
@@ -57,10 +64,10 @@ def run_all(paths, workers):
     import nbformat
     os.environ.update(PLOTLY_RENDERER='plotly_mimetype', **({'OMP_NUM_THREADS': '1'} if workers>1 else {}))
     CACHE.mkdir(exist_ok=True)
-    package, done, failed = package_hash(), {}, []
+    done, failed = {}, []
     def one(path):
         if path.parent.name==SHOWN: return nbformat.read(path, 4), None
-        return run_notebook(path, package)
+        return run_notebook(path)
     with tempfile.TemporaryDirectory() as runtime, ThreadPoolExecutor(workers) as pool:
         os.environ['JUPYTER_RUNTIME_DIR'] = runtime
         for path,job in [(p, pool.submit(one, p)) for p in paths]:
@@ -72,15 +79,17 @@ def run_all(paths, workers):
 
 # --- 2. finish the pages
 
+def module_name(page): return page.removeprefix('guide/')
+
 def public_names(page):
     "Public functions and classes of the module that a page exports."
-    path = ROOT/'llmbench'/f'{page}.py'
-    if not path.exists(): return set()
+    path = ROOT/'llmbench'/f'{module_name(page)}.py'
+    if not page.startswith('guide/') or not path.exists(): return set()
     body = ast.parse(path.read_text(encoding='utf-8')).body
     said = next((ast.literal_eval(n.value) for n in body if isinstance(n, ast.Assign) and getattr(n.targets[0], 'id', '')=='__all__'), [])
     return {n.name for n in body if isinstance(n, DEFS) and n.name in said}
 
-def anchor(page, name): return f"api-{page}-{name}{'-class' if name[0].isupper() else ''}".lower() # labels have no capitals
+def anchor(page, name): return f"api-{module_name(page)}-{name}{'-class' if name[0].isupper() else ''}".lower() # labels have no capitals
 
 def header(node, code):
     "A definition as it is written, comments and decorators included, up to its docstring or body."
@@ -169,7 +178,7 @@ def finish(path, nb, index):
     "The page of an executed notebook."
     import nbformat.v4 as v4
     page, names, seen, cells = page_name(path), public_names(page_name(path)), set(), []
-    links = {os.path.relpath(p, path.parent): page_name(p)+'.ipynb' for p in notebooks()} | {os.path.relpath(ROOT/'CHANGELOG.md', path.parent): 'changelog.md'}
+    links = {os.path.relpath(p, path.parent): f'{page_name(p)}.ipynb' for p in notebooks()} | {os.path.relpath(ROOT/'CHANGELOG.md', path.parent): 'changelog.md'}
     level = 2 # of the headings of names: 3 from the first section on
     for c in nb.cells:
         if c.cell_type=='markdown' and re.search(r'^## ', c.source, re.M): level = 3
@@ -183,13 +192,13 @@ def finish(path, nb, index):
 
 def contents():
     "The tree of pages, as Sphinx takes it."
-    groups = {c: [] for c in (*FLOORS, *FOLDERS.values())}
+    groups = {c: [] for c in (*FLOORS.values(), *FOLDERS.values())}
     for p in notebooks():
         if p.parent!=NBS: groups[FOLDERS[p.parent.name]].append(page_name(p))
         elif p.stem[:2].isdigit(): groups[FLOORS[int(p.stem[0])]].append(page_name(p))
     groups['Project'] = ['changelog']
     tree = lambda caption, pages: '\n'.join(['```{toctree}', ':hidden:', f':caption: {caption}', '', *pages, '```'])
-    first = ['Tutorials', *FLOORS] # a reader starts there
+    first = ['Tutorials', *FLOORS.values()] # a reader starts there
     return '\n\n'.join(tree(c, groups[c]) for c in [*first, *(g for g in groups if g not in first)] if groups[c])
 
 def write_source(done):
@@ -206,20 +215,23 @@ def write_source(done):
 # --- 3. the site
 
 def sphinx(out):
-    "Run Sphinx; a warning is an error."
+    "Run Sphinx; a warning is an error. The site appears whole or stays as it was."
     from plotly.offline import get_plotlyjs
     with tempfile.TemporaryDirectory() as made:
         (Path(made)/'plotly.min.js').write_text(get_plotlyjs(), encoding='utf-8')
         shutil.copyfile(ROOT/'llmbench'/'static'/'llmbench.css', Path(made)/'llmbench.css')
         args = ['-q', '-W', '--keep-going', '-j', 'auto', '-c', str(ROOT/'docs'), '-d', str(SOURCE/'.doctrees'), '-D', f'html_static_path={ROOT/"docs"/"_static"},{made}']
-        return subprocess.run([sys.executable, '-m', 'sphinx', *args, str(SOURCE), str(out)], cwd=ROOT).returncode
+        code = subprocess.run([sys.executable, '-m', 'sphinx', *args, str(SOURCE), f'{made}/site'], cwd=ROOT).returncode
+        if not code:
+            shutil.rmtree(out, ignore_errors=True)
+            shutil.move(f'{made}/site', out)
+        return code
 
 def build(out, workers=2):
     start = time.time()
     write_source(run_all(notebooks(), workers))
-    shutil.rmtree(out, ignore_errors=True)
     code = sphinx(out)
-    print(f"{'site written to' if not code else 'FAILED:'} {os.path.relpath(out)}/index.html in {time.time()-start:.0f} s")
+    print(f'{os.path.relpath(out)}/index.html: site written in {time.time()-start:.0f} s' if not code else 'the site was not built: Sphinx said why above')
     return code
 
 if __name__=='__main__':

@@ -81,14 +81,14 @@ def test_links_lead_somewhere(site, name):
     assert not broken
 
 def test_plots_follow_the_theme(visit):
-    page = visit('show.html')
+    page = visit('guide/show.html')
     assert drawn(page)>0
     fill = "getComputedStyle(document.querySelector('.lb-plot .xtick text')).fill"
     light = page.evaluate(fill)
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
     page.wait_for_function(f"{fill}!='{light}'")
 
-@pytest.mark.parametrize('name', ['index', 'mixture', 'changelog'])
+@pytest.mark.parametrize('name', ['index', 'guide/mixture', 'changelog'])
 def test_a_phone_sees_no_sideways_scroll(visit, page, name):
     page.set_viewport_size({'width': 390, 'height': 800})
     try:
@@ -102,7 +102,7 @@ def found(visit, word):
     page.wait_for_function("/finished|Finished|matching|found/.test(document.querySelector('#search-results').innerText)")
     return page.eval_on_selector_all('#search-results .search li a', 'all => all.map(a => a.getAttribute("href"))')
 
-def test_search_finds_english(visit): assert any('core.html' in a for a in found(visit, 'fingerprint'))
+def test_search_finds_english(visit): assert any('guide/core.html' in a for a in found(visit, 'fingerprint'))
 
 def test_search_finds_chinese(visit, site):
     words = {}
@@ -155,12 +155,22 @@ def test_a_failing_notebook_is_named_and_the_others_are_kept(tmp_path, monkeypat
         nb = v4.new_notebook(cells=[v4.new_code_cell(code)], metadata={'kernelspec': {'name': 'python3', 'display_name': 'python3', 'language': 'python'}})
         (tmp_path/'nbs'/f'{name}.ipynb').write_text(v4.writes(nb))
     for name,value in dict(ROOT=tmp_path, NBS=tmp_path/'nbs', CACHE=tmp_path/'_exec').items(): monkeypatch.setattr(build, name, value)
-    monkeypatch.setattr(build, 'package_hash', lambda: 'p')
     with pytest.raises(SystemExit, match='nbs/bad.ipynb(.|\n)*no such luck'): build.run_all(build.notebooks(), 2)
     assert 'nbs/good.ipynb: ran' in capsys.readouterr().out
     done = build.run_all([tmp_path/'nbs/good.ipynb'], 1)
     assert 'nbs/good.ipynb: kept' in capsys.readouterr().out
     assert next(iter(done.values())).cells[0].outputs[0]['data']['text/plain']=='2'
+
+def test_a_kept_run_knows_its_inputs(tmp_path, monkeypatch):
+    for name,text in {'nbs/20_a.ipynb': 'from llmbench.b import x', 'nbs/30_z.ipynb': '', 'llmbench/b.py': 'from .c import y', 'llmbench/c.py': '', 'llmbench/d.py': '', 'constraints.txt': ''}.items():
+        (tmp_path/name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path/name).write_text(text)
+    for name,value in dict(ROOT=tmp_path, NBS=tmp_path/'nbs').items(): monkeypatch.setattr(build, name, value)
+    before = build.inputs_hash(tmp_path/'nbs/20_a.ipynb')
+    (tmp_path/'llmbench/d.py').write_text('changed'); (tmp_path/'nbs/30_z.ipynb').write_text('changed')
+    assert build.inputs_hash(tmp_path/'nbs/20_a.ipynb')==before
+    (tmp_path/'llmbench/c.py').write_text('changed')
+    assert build.inputs_hash(tmp_path/'nbs/20_a.ipynb')!=before
 
 def test_formulas():
     assert 'display="block"' in mathml.mathml(r'a &= b \\ c &= d', 'block') and '<mtable' in mathml.mathml(r'a &= b \\ c &= d', 'block')
