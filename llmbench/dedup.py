@@ -133,7 +133,8 @@ def _hashes(texts, n=None, whole=False):
 def _sets(texts, n, whole=False):
     "The n-gram set of each text: a list of sorted hashes."
     grams, ends = _hashes(texts, n, whole)
-    return [np.unique(grams[a:b]) for a,b in zip([0, *ends], ends)]
+    found = (np.sort(grams[a:b]) for a,b in zip([0, *ends], ends))
+    return [g[np.append(True, g[1:]!=g[:-1])[:len(g)]] for g in found]
 
 def _batches(corpus, *columns, rows=1000):
     "The corpus in Arrow batches of at most `rows` rows."
@@ -243,7 +244,8 @@ def _greedy(
             if min(A, B)<similarity*max(A, B)-1e-9: continue # cannot be similar enough
             made += 1
             i, j, both = begin[d], begin[c], 0
-            while i<end[d] and j<end[c]:
+            spare = (A+B)*(1-similarity)/(1+similarity)+1e-6+i+j # n-grams that may be in one set only
+            while i<end[d] and j<end[c] and i+j-2*both<=spare:
                 x, y = grams[i], grams[j]
                 both += x==y
                 i += x<=y

@@ -11,7 +11,7 @@ from llmbench.corpus import Corpus
 from llmbench.dedup import bands_rows, contaminated, decontaminate, detection_curve, drop_exact, drop_near, near_duplicates, word_spans, words
 from llmbench.show import table_html
 
-quick = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 def grams(text, n=5, whole=False):
     "The set of n-grams of a text, in plain Python."
@@ -25,7 +25,7 @@ def jaccard(a, b): return len(a&b)/len(a|b) if a or b else 0.
 
 ODD = ['a', 'B', 'ß', 'é', 'e\u0301', 'が', 'か\u3099', '中', '文', ' ', '\n', '=', '_', 'Ａ', '½', '\u0e01\u0e31', '😀', '\ufe0f', '\U00020000', '\U0002ffff', '\U000e0100', '\x00', 'ﬁ', '1', 'İ', '\U0001d400', '한', 'ΐ', '\u0301', '\U0010ffff']
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(texts=st.lists(st.one_of(st.text(max_size=30), st.lists(st.sampled_from(ODD), max_size=15).map(''.join)), min_size=1, max_size=5),
        n=st.integers(1, 4), whole=st.booleans())
 def test_compiled_words_and_grams_are_the_plain_ones(texts, n, whole):
@@ -85,15 +85,15 @@ def planted(name, texts, unit, seed):
     return Corpus.of([rows[i] for i in r.permutation(len(rows))]), copies, {d['id']: grams(d['text']) for d in rows}
 
 def measured(name, make, unit):
-    "(recall of planted pairs with J >= .85, of those with .8 <= J < .85, precision, pairs)"
-    corpus, copies, sets = planted(name, make(np.random.default_rng(5), 700), unit, 6)
+    "Recall of planted pairs with J >= .85, of those with J >= .8, and precision of the removals."
+    corpus, copies, sets = planted(name, make(np.random.default_rng(5), 500), unit, 6)
     pairs = near_duplicates(corpus, 0.8)
     gone = set(pairs['dropped'])
     J = {c: jaccard(sets[c], sets[o]) for c,o in copies.items()}
     found = lambda lo,hi: [c in gone or copies[c] in gone for c in J if lo<=J[c]<hi]
     true = [jaccard(sets[d], sets[k]) for d,k in zip(pairs['dropped'], pairs['kept'])]
     np.testing.assert_allclose(pairs['similarity'], true, atol=1e-12)
-    assert not gone & set(pairs['kept']) and len(found(0.8, 2))>150 and len(found(0, 0.8))>20
+    assert not gone & set(pairs['kept']) and len(found(0.8, 2))>120 and len(found(0, 0.8))>20
     planted_pairs = set(copies.items()) | {(o, c) for c,o in copies.items()}
     precision = np.mean([j>=0.8 and (d, k) in planted_pairs for j,d,k in zip(true, pairs['dropped'], pairs['kept'])])
     return np.mean(found(0.85, 2)), np.mean(found(0.8, 2)), precision
@@ -261,6 +261,11 @@ def test_passages_cannot_act_on_a_page():
     evil = '<script>alert(1)</script> '+text(1)
     last = decontaminate(Corpus.of([evil, text(5)]), Corpus.of({'v': [evil]})).story[-1]
     assert '<script>' not in table_html(pd.DataFrame(last['examples'])) and 'script' in last['examples'][0]['passage']
+
+def test_passages_are_the_longest_run_as_it_stands_in_the_text():
+    assert D._passage('No. One two three; then: One, “two” THREE (four). Five!', 'zero one two three four five six', 3)=='One, “two” THREE (four). Five'
+    assert D._passage('先说一句。春天来了，花开了。', '昨天春天来了花开了吗', 3)=='春天来了，花开了'
+    assert D._passage('Yes!', 'yes', 13)=='Yes' and D._passage('a b c', 'd e f', 2)=='' and D._passage('a b c d', 'a b c d', 2, chars=3)=='a b …'
 
 def test_short_documents_count_as_wholes():
     valid = Corpus.of({'v': ['Yes, of course.', '===']})
