@@ -76,13 +76,15 @@ def check_parameters(path, given:dict)->dict:
 def _engine():
     "Register the engine with papermill (once) and return its name."
     from nbclient.exceptions import DeadKernelError
+    from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NBClientEngine, papermill_engines
 
     class TrueEngine(NBClientEngine):
         @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, **kw):
-            quiet = ['--IPKernelApp.log_level=ERROR']
-            try: return super().execute_managed_notebook(nb_man, kernel_name, extra_arguments=quiet, **kw)
+        def execute_managed_notebook(cls, nb_man, kernel_name, kernel_log=os.devnull, start_timeout=120, **kw):
+            client = PapermillNotebookClient(nb_man, kernel_name=kernel_name, startup_timeout=start_timeout, timeout=None, extra_arguments=['--IPKernelApp.log_level=ERROR'])
+            try:
+                with open(kernel_log, 'ab') as log: return client.execute(stderr=log)
             except (DeadKernelError, KeyboardInterrupt, SystemExit) as e:
                 _tell_truth(nb_man.nb, e)
                 raise
@@ -149,7 +151,7 @@ def run_notebook(
     out=None,        # folder of the results; None: runs/<name>
     log=None         # where progress goes (standard error)
 )->dict:             # the record, as in out/run.json
-    "Execute a parameterised notebook in a fresh kernel; `out` receives the executed notebook, run.json and whatever it writes."
+    "Execute a parameterised notebook in a fresh kernel; `out` receives the executed notebook, run.json, kernel.log (what the kernel and its processes said) and whatever it writes."
     import papermill as pm
     path = find_notebook(name)
     known = parameters_of(path)
@@ -170,7 +172,7 @@ def run_notebook(
     try:
         with _terminable():
             nb = pm.execute_notebook(str(path), str(target), given, engine_name=_engine(), kernel_name='python3', progress_bar=False,
-                                     autosave_cell_every=30, cwd=str(Path.cwd()), request_save_on_cell_execute=True)
+                                     autosave_cell_every=30, kernel_log=str(out/'kernel.log'), cwd=str(Path.cwd()), request_save_on_cell_execute=True)
         status, record['printed'] = 'done', printed(nb)
     except KeyboardInterrupt: status, error = 'stopped', 'stopped from outside (Ctrl-C or a signal); run the same command again to go on with what is finished'
     except pm.PapermillExecutionError as e: error = f'cell {e.exec_count}: {e.ename}: {e.evalue}'
