@@ -134,8 +134,8 @@ def _buffers(texts)->tuple: # (bytes, uint8), (offsets, (N+1,) int64)
 _CHUNK = 2**24 # bytes of text decoded at a time
 
 class _Last(threading.local):
-    "The array counted last in this thread; a pickled copy starts empty."
-    texts = counts = None
+    "(array, counts) asked for last in this thread; a pickled copy starts empty."
+    pair = (None, None)
     def __reduce__(self): return _Last, ()
 
 _last = _Last()
@@ -165,8 +165,8 @@ def counts(
 )->dict:  # name -> (N,) float64
     "Everything the pass counts; asked again about the same Arrow array, it answers from memory."
     texts = as_arrow(texts)
-    if _last.texts is not texts: _last.counts = _count(texts); _last.texts = texts
-    return _last.counts
+    if _last.pair[0] is not texts: _last.pair = (texts, _count(texts))
+    return _last.pair[1]
 
 def share(a, b)->np.ndarray:
     "a/b, and 0 where b is 0."
