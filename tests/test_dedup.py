@@ -8,14 +8,14 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 import llmbench.dedup as D
 from llmbench.corpus import Corpus
-from llmbench.dedup import bands_rows, contaminated, decontaminate, detection_curve, drop_exact, drop_near, near_duplicates, word_spans, words
+from llmbench.dedup import bands_rows, contaminated, decontaminate, detection_curve, drop_exact, drop_near, fold_words, near_duplicates
 from llmbench.show import table_html
 
 quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 def grams(text, n=5, whole=False):
     "The set of n-grams of a text, in plain Python."
-    w = words(text)
+    w = fold_words(text)
     if len(w)>=n: return set(zip(*(w[k:] for k in range(n))))
     return {('whole', *w)} if whole and w else set(w)
 
@@ -30,7 +30,7 @@ ODD = ['a', 'B', 'ß', 'é', 'e\u0301', 'が', 'か\u3099', '中', '文', ' ', '
        n=st.integers(1, 4), whole=st.booleans())
 def test_compiled_words_and_grams_are_the_plain_ones(texts, n, whole):
     hashes, ends = D._hashes(pa.array(texts))
-    plain = [words(t) for t in texts]
+    plain = [fold_words(t) for t in texts]
     assert np.diff(ends, prepend=0).tolist()==[len(w) for w in plain]
     pairs = set(zip(sum(plain, []), hashes.tolist()))
     assert len(pairs)==len({w for w,_ in pairs})==len({h for _,h in pairs}) # one hash per word, and back
@@ -39,11 +39,11 @@ def test_compiled_words_and_grams_are_the_plain_ones(texts, n, whole):
     for (a,A),(b,B) in itertools.combinations(zip(sets, truth), 2): assert len(np.intersect1d(a, b))==len(A&B)
 
 def test_words():
-    assert words('Die STRASSE, die Straße')==['die', 'strasse', 'die', 'strasse']
-    assert words('Ｆｕｌｌ width')==words('full WIDTH') and words('caf\u00e9')==words('cafe\u0301')
-    assert words('第1章：数据。')==['第', '1', '章', '数', '据'] and words('==== … 😀')==[]
+    assert fold_words('Die STRASSE, die Straße')==['die', 'strasse', 'die', 'strasse']
+    assert fold_words('Ｆｕｌｌ width')==fold_words('full WIDTH') and fold_words('caf\u00e9')==fold_words('cafe\u0301')
+    assert fold_words('第1章：数据。')==['第', '1', '章', '数', '据'] and fold_words('==== … 😀')==[]
     text = 'The “Cat” sat；猫坐下了'
-    assert [text[a:b].lower() for _,a,b in word_spans(text)]==words(text)
+    assert [text[a:b].lower() for _,a,b in D._word_spans(text)]==fold_words(text)
 
 # --- planted near copies
 
@@ -216,10 +216,10 @@ def by_the_contamination_rule(train, valid, n, of_valid, of_train, common):
     rare = lambda s: {g for g in s if holders[g]<=common}
     every, out = set().union(*V.values()), {}
     for d in train:
-        w = words(d['text'])
+        w = fold_words(d['text'])
         own = [tuple(w[k:k+n]) for k in range(len(w)-n+1)] if len(w)>=n else [('whole', *w)]*bool(w)
         share = lambda s,v: len(s&v)/len(v) if v else 0
-        if max(share(T[d['id']], v) for v in V.values())>=D.COPY: out[d['id']] = 'copy'
+        if max(share(T[d['id']], v) for v in V.values())>=D._COPY: out[d['id']] = 'copy'
         elif max(share(rare(T[d['id']]), rare(v)) for v in V.values())>=of_valid: out[d['id']] = 'holds'
         elif own and sum(g in every and holders[g]<=common for g in own)/len(own)>=of_train: out[d['id']] = 'part'
     return out

@@ -8,12 +8,12 @@ from hypothesis import given, settings, strategies as st
 import llmbench.tokens as T
 from llmbench.corpus import Corpus
 from llmbench.store import file_hash
-from llmbench.tokens import END, Tokens, fertility, folder_name, open_tokenizer, open_tokens, tokenizer_fingerprint, train_tokenizer, write_tokens
+from llmbench.tokens import END_OF_TEXT, Tokens, fertility, folder_name, open_tokenizer, open_tokens, tokenizer_fingerprint, train_tokenizer, write_tokens
 
 CHINESE = ['春天来了，花园里的花都开了。', '数据清洗很重要，因为模型会记住它读到的一切。', '他每天早上六点起床，先喝一杯水。']
 CODE = ['def area(side):\n    return side*side\n', 'for i in range(10):\n\tprint(i, i**2)\r\n', 'x = {"a": [1, 2, 3.5]}  # a comment\n']
 ODD = ['', ' ', '\x00', '\ufeffwith a mark', '\ufffd\ufffe\uffff', '\u202eright to left', '👩‍👩‍👧‍👦🏳️‍🌈', 'e\u0301\u0301', '\U0010ffff', '\x80\x9f', 'Ã©â‚¬', '½²⑨٣', '\r\r\n\x0b\x0c\u2028',
-       END, f'{END}{END}', f'a{END} b', '<|endoftext|', 'Ġ Ċ ĉ', 'a'*5000]
+       END_OF_TEXT, f'{END_OF_TEXT}{END_OF_TEXT}', f'a{END_OF_TEXT} b', '<|endoftext|', 'Ġ Ċ ĉ', 'a'*5000]
 
 @pytest.fixture(scope='module')
 def corpus(): return Corpus.of({'web/zh 1': CHINESE, 'code': CODE, 'odd': ODD})
@@ -88,9 +88,9 @@ def test_names_are_safe_and_come_back(tok, tmp_path):
 
 def test_a_large_vocabulary_needs_four_bytes(tmp_path):
     from tokenizers import Tokenizer, models, pre_tokenizers
-    big = Tokenizer(models.WordLevel({END: 0, '?': 1, **{f'w{i}': i+2 for i in range(70000)}}, unk_token='?'))
+    big = Tokenizer(models.WordLevel({END_OF_TEXT: 0, '?': 1, **{f'w{i}': i+2 for i in range(70000)}}, unk_token='?'))
     big.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    big.add_special_tokens([END])
+    big.add_special_tokens([END_OF_TEXT])
     t = write_tokens(Corpus.of({'a': ['w1 w69999']}), big, tmp_path, progress=False)['a']
     assert t.ids.dtype==np.uint32 and t.ids.tolist()==[3, 70001, 0]
 
@@ -99,8 +99,8 @@ def test_a_tokenizer_that_cuts_pads_and_adds_is_used_as_plain(tok, tmp_path):
     other = Tokenizer.from_str(tok.to_str())
     other.enable_truncation(3)
     other.enable_padding(length=64)
-    other.post_processor = processors.TemplateProcessing(single=f'{END} $A {END}', special_tokens=[(END, 0)])
-    corpus = Corpus.of({'a': ['one two three four five six seven', f'{END} again']})
+    other.post_processor = processors.TemplateProcessing(single=f'{END_OF_TEXT} $A {END_OF_TEXT}', special_tokens=[(END_OF_TEXT, 0)])
+    corpus = Corpus.of({'a': ['one two three four five six seven', f'{END_OF_TEXT} again']})
     a, b = (write_tokens(corpus, x, tmp_path/n, progress=False)['a'] for x,n in ((tok, 'a'), (other, 'b')))
     assert a.ids.tolist()==b.ids.tolist() and tokenizer_fingerprint(tok)==tokenizer_fingerprint(other)
     assert other.truncation and other.padding # the given one is left as it was
