@@ -30,3 +30,5 @@ from .report import *
 from .jobs import *
 from .search import *
 from .batch import *
+
+__all__ = [name for name in globals() if not name.startswith('_')]
