@@ -37,11 +37,18 @@ def pytest(*args):
 
 def project(): return pytest('tests/test_project.py')
 
+def tree():
+    "What git sees as new or changed; notebooks and tests must leave it as it was."
+    return subprocess.run(['git', 'status', '--porcelain', '-uall'], cwd=ROOT, capture_output=True, text=True).stdout
+
 def notebooks():
+    before = tree()
     code, out = run(BIN/'nbdev_test', '--n_workers', '2', '--do_print', OMP_NUM_THREADS='1')
     n = len(re.findall(r'^Starting ', out, re.M))
     bad = len(out.split('nbdev Tests Failed On The Following Notebooks:')[-1].split('=\n')[-1].split()) if 'nbdev Tests Failed' in out else int(code!=0)
-    return n-bad, bad
+    left = sorted(set(tree().splitlines())-set(before.splitlines()))
+    if left: print('notebooks left these in the tree:', *left, sep='\n  ')
+    return n-bad, bad+bool(left)
 
 def docs(): return one(sys.executable, 'docs/build.py')
 

@@ -218,9 +218,11 @@ def sphinx(out):
     "Run Sphinx; a warning is an error. The site appears whole or stays as it was."
     from plotly.offline import get_plotlyjs
     with tempfile.TemporaryDirectory() as made:
-        (Path(made)/'plotly.min.js').write_text(get_plotlyjs(), encoding='utf-8')
-        shutil.copyfile(ROOT/'llmbench'/'static'/'llmbench.css', Path(made)/'llmbench.css')
-        args = ['-q', '-W', '--keep-going', '-j', 'auto', '-c', str(ROOT/'docs'), '-d', str(SOURCE/'.doctrees'), '-D', f'html_static_path={ROOT/"docs"/"_static"},{made}']
+        static = Path(made)/'static' # beside the site, which Sphinx writes into made/site
+        static.mkdir()
+        (static/'plotly.min.js').write_text(get_plotlyjs(), encoding='utf-8')
+        shutil.copyfile(ROOT/'llmbench'/'static'/'llmbench.css', static/'llmbench.css')
+        args = ['-q', '-W', '--keep-going', '-j', 'auto', '-c', str(ROOT/'docs'), '-d', str(SOURCE/'.doctrees'), '-D', f'html_static_path={ROOT/"docs"/"_static"},{static}']
         code = subprocess.run([sys.executable, '-m', 'sphinx', *args, str(SOURCE), f'{made}/site'], cwd=ROOT).returncode
         if not code:
             shutil.rmtree(out, ignore_errors=True)
