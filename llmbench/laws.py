@@ -50,7 +50,7 @@ def _rows(w):
     "Rows divided by their sum when it is within 1% of 1."
     if (w<0).any(): raise ValueError(f"law: weights must be >= 0, but run {np.argwhere(w<0)[0][0]} has {w.min():.4g}")
     total = w.sum(1)
-    if abs(total-1).max()>0.01:
+    if abs(total-1).max()>0.01+1e-9:
         r = int(abs(total-1).argmax())
         raise ValueError(f"law: the weights of run {r} sum to {total[r]:.4g}, not 1; give shares, or divide each row by its sum")
     if abs(total-1).max()>1e-6: warnings.warn(f"law: weights sum to {total.min():.4f}..{total.max():.4f} (rounded?); every row was divided by its sum", stacklevel=4)
@@ -375,11 +375,13 @@ def propose(
     def cost(w): # (Q,K) -> (Q,)
         w = np.maximum(w, 0)
         return law.fit.predict(law._seen(w, epochs))@t+kl*(w*np.log(np.maximum(w, 1e-12)/p)).sum(1)
-    def slope(w, h=1e-5): return (cost(w+h*np.eye(len(w)))-cost(w[None]))/h
+    def both(w, h=1e-5): # cost and its slope from one batch
+        c = cost(np.concatenate([w[None], w+h*np.eye(len(w))]))
+        return c[0], (c[1:]-c[0])/h
     starts = [cap_weights(s, hi, lo) for s in _starts(law, t, p)]
     sums = dict(type='eq', fun=lambda w: w.sum()-1, jac=np.ones_like)
     with _one_thread():
-        runs = [minimize(lambda w: cost(w[None])[0], s, jac=slope, method='SLSQP', bounds=list(zip(lo, hi)), constraints=sums, options=dict(maxiter=200, ftol=1e-9)).x for s in starts]
+        runs = [minimize(both, s, jac=True, method='SLSQP', bounds=list(zip(lo, hi)), constraints=sums, options=dict(maxiter=200, ftol=1e-9)).x for s in starts]
     found = np.array([cap_weights(np.where(w<1e-6, 0, w)+1e-12, hi, lo) for w in [*runs, *starts] if np.isfinite(w).all()])
     best = found[np.argmin(cost(found))]
     return best/best.sum()
@@ -398,9 +400,9 @@ def _prior(law, prior):
 
 def _starts(law, t, p):
     "Where the search begins: the prior, the best runs, their mean, an even mixture; none on the very edge."
-    best = law.weights[np.argsort(law.losses@t)[:3]]
+    best = law.weights[np.argsort(law.losses@t)[:2]]
     even = np.full(len(p), 1/len(p))
-    return [.98*s+.02*even for s in (p, *best, best.mean(0), even)]
+    return [.98*s+.02*even for s in (p, *best, even)]
 
 Law.propose = propose
 
@@ -490,9 +492,8 @@ def simplex_design(
     if R<1: raise ValueError(f"simplex_design: R={R} mixtures asked; at least 1")
     g = rng('simplex_design', K, R, p, seed)
     n = max(500, 20*R)
-    scale = np.exp(g.uniform(np.log(.1), np.log(50), n))
-    pool = np.array([g.dirichlet(np.maximum(p*s*K, 1e-3)) if s>.01 else p for s in scale])
-    pool = np.array([cap_weights(np.maximum(w, 1e-9)*(p>0)+0., hi, lo) for w in [p, *pool]])
+    pool = [p, *(g.dirichlet(np.maximum(p*K*s, 1e-3)) for s in np.exp(g.uniform(np.log(.5), np.log(10), n)))]
+    pool = cap_weights(np.maximum(pool, 1e-9)*(p>0), hi, lo)
     near, chosen = np.full(len(pool), np.inf), []
     for _ in range(R):
         chosen.append(int(near.argmax()) if chosen else 0)

@@ -39,25 +39,24 @@ def check_weights(weights:dict, where:str='mixture')->dict:
 
 # %% ../nbs/20_mixture.ipynb #741b8b5f
 def cap_weights(
-    w:np.ndarray,  # (K,) weights, any sum > 0
-    hi:np.ndarray, # (K,) largest allowed share
-    lo:np.ndarray=0., # (K,) smallest allowed share
-)->np.ndarray:     # (K,) sum 1
+    w:np.ndarray,     # (K,) or (N,K) weights, any sum > 0
+    hi:np.ndarray,    # (K,) or number: largest allowed share
+    lo:np.ndarray=0., # (K,) or number: smallest allowed share
+)->np.ndarray:        # as `w`, sum 1
     "The weights nearest to `w` (KL projection) with lo <= weights <= hi: `clip(c*w, lo, hi)` for the one `c` that sums to 1."
     w = np.asarray(w, float)
     lo, hi = np.broadcast_to(lo, w.shape).astype(float), np.minimum(np.broadcast_to(hi, w.shape), 1.).astype(float)
-    top = np.where(w>0, hi, lo)
-    if (lo>hi).any() or lo.sum()>1+1e-9 or top.sum()<1-1e-9:
-        raise ValueError(f"cap_weights: no weights sum to 1 within these bounds: the lower ones sum to {lo.sum():.4g}, "
-                         f"the upper ones of sources with a weight to {top.sum():.4g}; raise a cap, or give more sources a weight")
-    knots = np.sort(np.concatenate([lo[w>0]/w[w>0], hi[w>0]/w[w>0]]))   # where the sum changes its slope
-    total = lambda c: np.clip(c*w, lo, hi).sum()
-    a, b = 0., knots[-1]
-    for _ in range(200):
+    least, most = lo.sum(-1), np.where(w>0, hi, lo).sum(-1)
+    if (lo>hi).any() or (least>1+1e-9).any() or (most<1-1e-9).any():
+        raise ValueError(f"cap_weights: no weights sum to 1 within these bounds: the lower ones sum to {least.max():.4g}, "
+                         f"the upper ones of sources with a weight to {most.min():.4g}; raise a cap, or give more sources a weight")
+    a, b = np.zeros((*w.shape[:-1], 1)), np.divide(hi, w, out=np.zeros_like(w), where=w>0).max(-1, keepdims=True)
+    for _ in range(100):                # halve the interval that holds c
         c = (a+b)/2
-        a, b = (c, b) if total(c)<1 else (a, c)
+        low = np.clip(c*w, lo, hi).sum(-1, keepdims=True)<1
+        a, b = np.where(low, c, a), np.where(low, b, c)
     out = np.clip(b*w, lo, hi)
-    return out/out.sum()
+    return out/out.sum(-1, keepdims=True)
 
 # %% ../nbs/20_mixture.ipynb #5cca393b
 PARTS = 2**20 # the unit of a share is 1/PARTS
@@ -68,12 +67,13 @@ def whole_parts(
 )->np.ndarray:        # (K,) int64, sum exactly `parts`
     "Weights as whole numbers of 1/parts (largest remainder); a positive weight gets at least 1."
     w = np.asarray(w, float)
+    if (w>0).sum()>parts: raise ValueError(f"whole_parts: {(w>0).sum()} sources cannot share {parts} parts")
     ideal = w/w.sum()*parts
     n = np.floor(ideal).astype(np.int64)
     n[np.argsort(n-ideal, kind='stable')[:parts-n.sum()]] += 1
     lost = (w>0)&(n==0)
     n[lost] = 1
-    n[np.argmax(n)] -= n.sum()-parts
+    for _ in range(n.sum()-parts): n[np.argmax(n)] -= 1
     return n
 
 # %% ../nbs/20_mixture.ipynb #2745e5e4
