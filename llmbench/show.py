@@ -156,6 +156,7 @@ class Live:
         bar = Html(f'<div>{esc(self.line(note))}</div><div class="bar"><i style="width:{self.done/self.total:.1%}"></i></div>')
         if self.handles is None: self.handles = [display(bar, display_id=True), None]
         else: self.handles[0].update(bar)
-        if fig is None: return
-        if self.handles[1] is None: self.handles[1] = display(fig, display_id=True)
-        else: self.handles[1].update(fig)
+        if fig is None or not fig.data: return
+        drawn = {'application/vnd.plotly.v1+json': json.loads(fig.to_json()), 'text/plain': 'a plot'} # a figure shown as an object cannot be replaced
+        if self.handles[1] is None: self.handles[1] = display(drawn, raw=True, display_id=True)
+        else: self.handles[1].update(drawn, raw=True)
