@@ -15,6 +15,7 @@ FOLDERS = {'tutorials': 'Tutorials', 'explain': 'Background', 'ext': 'Published 
 SHOWN = 'runs'           # notebooks of this folder are shown, not run: they are jobs
 RECIPE = '1'             # raise to throw away kept runs when the way of running changes
 TIMEOUT = 600            # seconds a cell may take
+FOLD = 15                # exported cells with more lines are folded
 DEFS, IMPORTS = (ast.FunctionDef, ast.ClassDef), (ast.Import, ast.ImportFrom)
 PLOTLY, WIDGET = 'application/vnd.plotly.v1+json', 'application/vnd.jupyter.widget-view+json'
 
@@ -142,7 +143,7 @@ def finish_code(cell, page, names, seen, level):
     defined = [n for n in body if isinstance(n, DEFS) and n.name in names and n.name not in seen]
     seen.update(n.name for n in defined)
     out.outputs = []
-    if all(isinstance(n, (*DEFS, *IMPORTS)) for n in body): out.metadata['tags'].append('hide-input') # values stay in sight
+    if all(isinstance(n, (*DEFS, *IMPORTS)) for n in body) or code.count('\n')>FOLD: out.metadata['tags'].append('hide-input') # short values stay in sight
     return [*(v4.new_markdown_cell(api_text(n, code, page, level), id=f'{cell.id}-{i}') for i,n in enumerate(defined)), out]
 
 def finish_output(o):

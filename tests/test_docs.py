@@ -60,6 +60,7 @@ def test_page(visit, name):
     plots = drawn(page)
     boxes = page.eval_on_selector_all('.lb-plot', 'all => all.map(p => [p.querySelector(".main-svg").clientWidth, p.querySelector(".main-svg").clientHeight])')
     assert all(w>300 and h>60 for w,h in boxes), boxes
+    assert all(page.eval_on_selector_all('.lb-plot', 'all => all.map(p => p.target._fullData.length)')), 'a plot without traces'
     source = build.SOURCE/f'{name}.ipynb'
     if source.exists():
         cells = v4.reads(source.read_text(encoding='utf-8')).cells
