@@ -3,7 +3,7 @@ SHELL  := /bin/bash
 VENV   ?= .venv
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt
 # options of `make demo`: DATA='web=web/*.jsonl.gz code=src/**/*.py'  QUICK=1  OUT=folder
 DATA   ?=
 QUICK  ?=
