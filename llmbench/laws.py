@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['laws', 'check_table', 'Fit', 'ridge', 'map_fit', 'mixing_law', 'power_law', 'two_power_laws', 'effective_data',
-           'auto', 'Law', 'fit_law', 'support', 'propose', 'gain', 'check', 'plot_fit', 'save_law', 'open_law',
-           'simplex_design']
+           'auto', 'Law', 'fit_law', 'effect', 'support', 'propose', 'gain', 'check', 'plot_fit', 'save_law',
+           'open_law', 'simplex_design']
 
 # %% ../nbs/24_laws.ipynb #e95c0248
 import csv, dataclasses, inspect, warnings
@@ -266,7 +266,7 @@ def _refit_loo(fn, w, y):
     return out
 
 # %% ../nbs/24_laws.ipynb #d69220ed
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Law:
     "A mixing law fitted to a table of runs."
     law:str             # name in `laws`
@@ -276,6 +276,8 @@ class Law:
     targets:list        # (M,) losses
     fit:Fit
     epochs:object=None  # (K,) passes over each source if it were read alone, or None
+
+    def __repr__(self): return f"Law({self.law}: {len(self.losses)} runs, {len(self.names)} sources, {len(self.targets)} losses)"
 
     def _seen(self, w, epochs=None):
         "(Q,K) what the law is fed: shares, less what is lost to repeats."
@@ -346,6 +348,17 @@ def fit_law(
     return Law(name, w, y, names, targets, _fit_one(fn, w if e is None else _less_repeats(w, e), y), e)
 
 # %% ../nbs/24_laws.ipynb #c0309f8b
+def effect(law, w, step:float=0.01): # DataFrame (K,M)
+    "Change of each loss when a source's share grows by `step` at the expense of the others, in proportion."
+    import pandas as pd
+    w = np.asarray(_ordered(w, law.names, 'weights'), float)
+    if w.shape!=(len(law.names),): raise ValueError(f"law: effect takes one mixture of {len(law.names)} shares, not {w.shape}")
+    more = w*(1-step)+step*np.eye(len(w))
+    return pd.DataFrame(law.fit.predict(law._seen(more))-law.fit.predict(law._seen(w)), index=law.names, columns=law.targets)
+
+Law.effect = effect
+
+# %% ../nbs/24_laws.ipynb #90206604
 def _hellinger(a, b): # (Q,R)
     "Distance between rows of shares: 0 the same, 1 nothing in common."
     return np.sqrt(np.maximum(1-np.sqrt(np.maximum(a, 0))@np.sqrt(np.maximum(b, 0)).T, 0))
@@ -359,7 +372,7 @@ def support(law, w)->np.ndarray: # (Q,) up to 1: among the runs; above: away fro
 
 Law.support = support
 
-# %% ../nbs/24_laws.ipynb #90206604
+# %% ../nbs/24_laws.ipynb #eeab1b37
 def propose(
     law,
     target=None,      # (M,) weight of each loss, or a dict by name (the rest 0); None: all alike
@@ -406,7 +419,7 @@ def _starts(law, t, p):
 
 Law.propose = propose
 
-# %% ../nbs/24_laws.ipynb #eeab1b37
+# %% ../nbs/24_laws.ipynb #4909fa60
 def gain(
     law,
     w,               # (K,) shares, or a dict
@@ -427,7 +440,7 @@ def gain(
 
 Law.gain = gain
 
-# %% ../nbs/24_laws.ipynb #4909fa60
+# %% ../nbs/24_laws.ipynb #d279699a
 def check(law, folds:int=5, level:float=0.9): # DataFrame, one row per loss
     "Cross-validation on the law's own table: Spearman's rank correlation, error, error over spread, coverage of the interval."
     import pandas as pd
@@ -454,7 +467,7 @@ def plot_fit(law, level:float=0.9): # plotly figure
 
 Law.check, Law.plot_fit = check, plot_fit
 
-# %% ../nbs/24_laws.ipynb #5a50d33d
+# %% ../nbs/24_laws.ipynb #80054602
 def save_law(law, folder):
     "Write the law as JSON and its table as CSV."
     with whole(folder) as tmp:
@@ -477,7 +490,7 @@ def open_law(folder)->Law:
 
 Law.save, Law.open = save_law, staticmethod(open_law)
 
-# %% ../nbs/24_laws.ipynb #4c3394d0
+# %% ../nbs/24_laws.ipynb #0c3151ea
 def simplex_design(
     K:int,         # sources
     R:int,         # mixtures wanted
