@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['laws', 'check_table', 'Fit', 'ridge', 'map_fit', 'mixing_law', 'power_law', 'two_power_laws', 'effective_data',
-           'auto', 'Law', 'fit_law', 'effect', 'support', 'propose', 'gain', 'check', 'plot_fit', 'save_law',
-           'open_law', 'simplex_design']
+           'auto', 'Law', 'fit_law', 'simplex_design']
 
 # %% ../nbs/24_laws.ipynb #e95c0248
 import csv, dataclasses, inspect, warnings

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'GOLDEN', 'ROUNDS', 'R_STAR', 'normalise', 'check_weights', 'cap_weights', 'whole_parts', 'Splits',
-           'shuffled', 'Stream', 'worth', 'Mixture', 'feasible', 'token_shares', 'plan', 'plot_plan', 'save',
-           'open_mixture', 'diff', 'gather', 'gather_at']
+           'shuffled', 'Stream', 'worth', 'Mixture', 'feasible', 'token_shares', 'gather', 'gather_at']
 
 # %% ../nbs/20_mixture.ipynb #feab6837
 import dataclasses
