@@ -98,8 +98,8 @@ def _progress(job):
 
 def _draw(live, jobs, final):
     seen = {j.name: _progress(j) for j in jobs}
-    started = [n for n,(t,_) in seen.items() if t]
-    note = f'{len(started)} of {len(jobs)} runs begun' if not final else f'{len(jobs)} runs done'
+    done = sum(t>=j.recipe['tokens']-j.recipe['batch']*j.recipe['window'] for j,(t,_) in zip(jobs, seen.values()))
+    note = f'{done} of {len(jobs)} runs trained' if not final else f'{len(jobs)} runs trained and scored'
     done = live.total if final else min(live.total-1, sum(t for t,_ in seen.values()))
     live.update(done, note, lambda: plot_curves({n: c for n,(_,c) in seen.items() if c}))
 
