@@ -2,7 +2,7 @@
 
 A script measures, collects `Row`s and ends with `finish(rows, options)`. Every number printed was measured in that run;
 only the bars (what the number has to reach) are written down."""
-import argparse, dataclasses, json, os, platform, statistics, sys, time
+import argparse, dataclasses, json, math, os, platform, statistics, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +20,9 @@ class Row:
     better:str='higher'  # or 'lower'
     low:float=None       # interval of `ours`, if there is one
     high:float=None
+
+    def __post_init__(self):
+        if self.peer_value is not None and math.isnan(self.peer_value): self.peer_value = None   # the peer gave no answer
 
     @property
     def ratio(self): return self.ours/self.peer_value if self.peer_value else None
@@ -53,7 +56,7 @@ def optional(name):
     "A peer's module, or None with a word on how to install it."
     try: return __import__(name)
     except ImportError:
-        print(f"{name} is not installed, so it is not measured: pip install -r benchmarks/peers.txt")
+        print(f"{name} is not installed, so it is not measured: pip install -r benchmarks/peers.txt (in an environment of its own)")
         return None
 
 def _text(v): return '' if v is None else ('yes' if v else 'NO') if isinstance(v, bool) else f'{v:.4g}' if isinstance(v, float) and abs(v)<100 else f'{v:,.4g}' if isinstance(v, float) else str(v)
