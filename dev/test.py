@@ -25,10 +25,10 @@ def one(*command, **env):
     code, _ = run(*command, **env)
     return int(code==0), int(code!=0)
 
-def pytest(*args):
+def pytest(*args, **env):
     "A step of pytest; counts come from its XML report."
     with tempfile.TemporaryDirectory() as d:
-        code, _ = run(sys.executable, '-m', 'pytest', '-q', f'--junitxml={d}/report.xml', *args)
+        code, _ = run(sys.executable, '-m', 'pytest', '-q', f'--junitxml={d}/report.xml', *args, **env)
         try: suite = ET.parse(f'{d}/report.xml').getroot().find('testsuite')
         except (OSError, ET.ParseError): return 0, 1
     n, bad, skipped = (int(suite.get(k)) for k in ('tests', 'failures', 'skipped'))
@@ -52,7 +52,7 @@ def notebooks():
 
 def docs(): return one(sys.executable, 'docs/build.py')
 
-def tests(): return pytest('--ignore=tests/test_project.py', '--durations=8', 'tests')
+def tests(): return pytest('--ignore=tests/test_project.py', '--durations=8', 'tests', LLMBENCH_DOCS='_docs')
 
 def main_job():
     "`make demo QUICK=1` into a folder of its own: in time, and with a report that can be read."

@@ -1,6 +1,6 @@
 """The documentation site in a real browser: nothing from outside, plots drawn, formulas shown, links that lead somewhere, a search that finds.
 
-`LLMBENCH_DOCS=folder` names the site (default: _docs, as `make docs` writes it; it is built first if it is not there)."""
+`LLMBENCH_DOCS=folder` names the site; without it, it is _docs, as `make docs` writes it, and it is built first if it is not there."""
 import ast, functools, html, http.server, os, re, subprocess, sys, threading, urllib.parse
 from pathlib import Path
 
@@ -15,8 +15,10 @@ PAGES = [*map(build.page_name, build.notebooks()), 'changelog']
 
 @pytest.fixture(scope='module')
 def site():
-    folder = Path(os.environ.get('LLMBENCH_DOCS', ROOT/'_docs'))
-    if not (folder/'index.html').exists(): subprocess.run([sys.executable, 'docs/build.py', '--out', str(folder)], cwd=ROOT, check=True)
+    given = os.environ.get('LLMBENCH_DOCS')
+    folder = Path(given) if given else ROOT/'_docs'
+    if not given and not (folder/'index.html').exists(): subprocess.run([sys.executable, 'docs/build.py'], cwd=ROOT)
+    if not (folder/'index.html').exists(): pytest.fail(f'no site in {folder}: `python docs/build.py` says why', pytrace=False)
     return folder
 
 @pytest.fixture(scope='module')

@@ -222,7 +222,7 @@ def test_notebook_numbers_are_unique(root):
     assert len({m[1] for m in names})==len(names)==len({m[2] for m in names})
 
 def test_lint(root):
-    done = subprocess.run([sys.executable, '-m', 'ruff', 'check', '--no-cache', '.'], cwd=root, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, '-m', 'ruff', 'check', '--no-cache', '--output-format=concise', '.'], cwd=root, capture_output=True, text=True)
     assert done.returncode==0, done.stdout
 
 # --- the command
