@@ -11,7 +11,7 @@ import ast, contextlib, os, signal, socket, sys, threading, time
 from importlib.resources import files
 from pathlib import Path
 
-from .core import did_you_mean, plain
+from .core import did_you_mean
 from .run import environment
 from .show import PROGRESS
 from .store import file_hash, read_json, write_json

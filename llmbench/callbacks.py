@@ -7,11 +7,10 @@ __all__ = ['EVENTS', 'Callback', 'Log', 'StopOnNaN', 'Checkpoint']
 
 # %% ../nbs/35_callbacks.ipynb #25d42f8c
 import json, math, time
-from pathlib import Path
 
 import numpy as np
 
-from .core import did_you_mean, fingerprint, plain
+from .core import did_you_mean, plain
 from .store import append_jsonl, file_hash, read_json, whole
 
 # %% ../nbs/35_callbacks.ipynb #49cca5c0

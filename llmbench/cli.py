@@ -7,7 +7,7 @@ __all__ = ['pairs', 'cmd_run', 'describe', 'cmd_ls', 'cmd_show', 'cmd_report', '
            'parser', 'main']
 
 # %% ../nbs/62_cli.ipynb #d2029760
-import argparse, json, os, shutil, subprocess, sys
+import argparse, json, shutil, subprocess, sys
 from pathlib import Path
 
 from . import __version__

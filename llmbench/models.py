@@ -22,12 +22,12 @@ def estimate(recipe:Recipe)->dict:
 
 # %% ../nbs/32_models.ipynb #a2f04afe
 def config_of(recipe:Recipe):
-    "The transformers configuration of a recipe (Llama: rotary positions, RMS norm, gated MLP)."
+    "The transformers configuration of a recipe (Llama: rotary positions, RMS norm, gated MLP; weights start at 0.5/sqrt(width), 0.018 at GPT-2's width)."
     from transformers import LlamaConfig
     s = shape_of(recipe.size)
     return LlamaConfig(vocab_size=recipe.vocab, hidden_size=s['width'], intermediate_size=s['mlp'], num_hidden_layers=s['layers'],
         num_attention_heads=s['heads'], num_key_value_heads=s['heads'], max_position_embeddings=max(recipe.window, 2048),
-        tie_word_embeddings=True, bos_token_id=0, eos_token_id=0, pad_token_id=None, use_cache=False)
+        initializer_range=0.5/s['width']**0.5, tie_word_embeddings=True, bos_token_id=0, eos_token_id=0, pad_token_id=None, use_cache=False)
 
 def build(recipe:Recipe):
     "A freshly initialised model; the same recipe gives the same weights, and the weights depend on the seed and the shape only."

@@ -6,8 +6,8 @@
 __all__ = ['SCHEDULES', 'PRECISIONS', 'shape_of', 'Recipe', 'open_recipe', 'lr_at']
 
 # %% ../nbs/30_recipe.ipynb #84f491b6
-import dataclasses, math
-from dataclasses import dataclass, field, fields
+import math
+from dataclasses import dataclass, fields
 
 from .core import did_you_mean, fingerprint, plain
 from .mixture import Mixture, check_weights
@@ -22,7 +22,7 @@ def shape_of(
         raise ValueError(f"shape_of: size={size!r} must be a whole number of layers from 1 to 64 (2 is a proxy, 12 is GPT-2 small)")
     head = 32 if size<8 else 64
     width = head*size if size>1 else 64
-    return dict(layers=size, width=width, heads=width//head, mlp=-(-width*8//3//32)*32, lr=4e-3*math.sqrt(64/width), batch=8 if size<8 else 64)
+    return dict(layers=size, width=width, heads=width//head, mlp=-(-width*8//3//32)*32, lr=4e-3*math.sqrt(64/width), batch=4 if size<8 else 64)
 
 # %% ../nbs/30_recipe.ipynb #4c814b2b
 SCHEDULES, PRECISIONS = ('constant', 'linear', 'cosine'), ('fp32', 'bf16', 'fp16')

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from .metrics import Difference, difference, ratio
+from .metrics import difference
 from .show import PALETTE, esc, figure
 
 # %% ../nbs/44_report.ipynb #7f4ce38c

@@ -11,14 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .core import plain
-from .jobs import Job, finished, quiet, work
+from .jobs import finished, quiet, work
 from .laws import simplex_design
 from .metrics import ratio
 from .mixture import feasible, normalise
-from .recipe import Recipe
 from .run import Run
-from .show import Live, figure, source_color
+from .show import Live, figure
 from .store import read_jsonl
 
 # %% ../nbs/52_search.ipynb #fc1a74e6

@@ -6,7 +6,6 @@
 __all__ = ['Task', 'windows_of', 'nll_of', 'evaluate', 'evaluated']
 
 # %% ../nbs/42_tasks.ipynb #686547e1
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
