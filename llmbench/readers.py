@@ -275,25 +275,27 @@ def read(
     "Read files into a corpus; every record is kept or rejected with a reason."
     import pandas as pd
     files = {s: find_files(s, ps, folder) for s,ps in parse_spec(spec).items()}
+    named = {s: {os.path.normpath(p) for p in ps} for s,ps in parse_spec(spec).items()}   # by the user, without a pattern
     sink, rejects, counts, marked = _Sink(), [], Counter(), Counter()
     for source,names in files.items():
         for name in names:
-            shown = os.fsencode(name).decode('utf-8', 'replace')
+            shown, before = os.fsencode(name).decode('utf-8', 'replace'), counts[source, None, 'rows']
             for fields,reason,line,start in _records(name, folder, text, encoding):
                 if reason is not None: counts[source, reason, 'rows'] += 1; rejects.append((source, shown, line, reason, sound(start))); continue
                 n, origin = len(fields['text'].encode()), f'{shown}:{line}' if line else shown
                 counts[source, None, 'rows'] += 1; counts[source, None, 'bytes'] += n
                 marked[source] += '\ufffd' in fields['text']
                 sink.add({'text': fields.pop('text'), 'id': doc_id(source, origin), 'source': source, 'origin': origin, **fields}, n)
+            if name in named[source] and counts[source, None, 'rows']==before: _some_left(source, [name], folder, counts, before)
         _some_left(source, names, folder, counts)
     tally = pd.DataFrame([(s, w, counts[s, w, 'rows'], counts[s, w, 'bytes']) for s,w in dict.fromkeys(k[:2] for k in counts)], columns=['source', 'why', 'rows', 'bytes'])
     facts = dict(files={s: len(f) for s,f in files.items()}, documents_with_unreadable_characters={s: n for s,n in marked.items() if n})
     return Corpus(sink.frame(), [story_item('read', tally.astype({'why': object}), **facts)],
                   pd.DataFrame(rejects, columns=['source', 'file', 'line', 'reason', 'start']))
 
-def _some_left(source, names, folder, counts):
-    "Stop when nothing of a source could be read."
-    if counts[source, None, 'rows']: return
+def _some_left(source, names, folder, counts, before=0):
+    "Stop when nothing of a source, or of a file that was asked for by its name, could be read."
+    if counts[source, None, 'rows']>before: return
     why = ', '.join(f'{r}: {n:,}' for (s,r,_),n in counts.items() if s==source and r)
     hint = " If the text has another name, give text='that name'." if 'no field' in why else ' If the files are not UTF-8, give encoding=.' if 'text' in why else ''
     raise ValueError(f"source {source!r}: nothing could be read from {len(names):,} file(s), {names[0]!r} first, in {Path(folder).absolute()} ({why}).{hint}")

@@ -33,7 +33,7 @@ def data(tmp_path_factory):
     evil = '<script>alert(document.domain)</script>'
     for source in ('topics', 'licences'):
         rows = python_text([source], megabytes=.15).pandas('text').text.tolist()
-        with open(folder/f'{source}.jsonl', 'w') as f: f.writelines(json.dumps(dict(text=t))+'\n' for t in [*rows, evil*20])
+        with open(folder/f'{source}.jsonl', 'w') as f: f.writelines([*(json.dumps(dict(text=t))+'\n' for t in [*rows, evil*20]), '{"text": "cut off'])
     return f'{evil}={folder}/topics.jsonl licences={folder}/licences.jsonl'
 
 
@@ -73,7 +73,7 @@ def test_the_report_opens_offline_and_runs_no_script_of_the_data(done):
         page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length>=10")
         assert page.title()=='Which mixture won?' and not errors
         assert [u for u in asked if not u.startswith(('file:', 'data:', 'blob:'))]==[]
-        assert '<script>' in page.inner_text('body')
+        assert '<script>' in page.inner_text('body') and 'What could not be read' in page.inner_text('body')
         browser.close()
 
 
