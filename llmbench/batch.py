@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from .core import did_you_mean
-from .run import environment
+from .run import environment, process_lives
 from .show import PROGRESS
 from .store import file_hash, read_json, write_json
 
@@ -136,10 +136,7 @@ def _free(out):
     "Refuse a folder in which another process is working."
     if not (out/'run.json').exists(): return
     r = read_json(out/'run.json')
-    if r.get('status')!='running' or r.get('host')!=socket.gethostname() or r.get('pid')==os.getpid(): return
-    try: os.kill(r['pid'], 0)
-    except ProcessLookupError: return
-    except PermissionError: pass
+    if r.get('status')!='running' or r.get('host')!=socket.gethostname() or r['pid']==os.getpid() or not process_lives(r['pid'], r['started']): return
     raise FileExistsError(f"{out} is in use: process {r['pid']} runs {r.get('notebook')} there; wait for it, stop it, or give another folder with -o")
 
 class RunFailed(RuntimeError):

@@ -7,7 +7,7 @@ __all__ = ['pairs', 'cmd_run', 'describe', 'cmd_ls', 'cmd_show', 'cmd_report', '
            'parser', 'main']
 
 # %% ../nbs/62_cli.ipynb #d2029760
-import argparse, json, shutil, subprocess, sys
+import argparse, errno, json, shutil, subprocess, sys
 from pathlib import Path
 
 from . import __version__
@@ -130,7 +130,9 @@ def main(argv=None)->int:
     a.failed = False
     try: out = a.fn(a)
     except RunFailed as e: print(f'llmbench: {e}', file=sys.stderr); return 130 if ' stopped: ' in str(e) else 1
-    except (ValueError, LookupError, OSError, ImportError) as e: print(f'llmbench {a.verb}: {e}', file=sys.stderr); return 2
+    except (ValueError, LookupError, OSError, ImportError) as e:
+        print(f'llmbench {a.verb}: {e}', file=sys.stderr)
+        return 1 if getattr(e, 'errno', None)==errno.ENOSPC else 2
     except KeyboardInterrupt: print('stopped', file=sys.stderr); return 130
     if isinstance(out, int): return out
     if out: print(out)

@@ -113,7 +113,7 @@ def train(
         learner = Learner(build(recipe), batches, recipe, run, [Log(), StopOnNaN(), Checkpoint(checkpoint_every, checkpoint_seconds), *callbacks])
         learner.fit()
         save_model(learner.unwrapped(), folder/'model', tokenizer)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         run.finish('stopped')
         raise
     except BaseException as e:

@@ -40,6 +40,8 @@ def build(recipe:Recipe):
 # %% ../nbs/32_models.ipynb #afeeea0b
 def save_model(model, folder, tokenizer=None):
     "Write model (and the `tokenizers.Tokenizer` if given) as a transformers folder."
+    from transformers.utils import logging
+    logging.disable_progress_bar()
     model.save_pretrained(folder, safe_serialization=True)
     if tokenizer is not None:
         from transformers import PreTrainedTokenizerFast

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .jobs import finished, quiet, work
+from .jobs import finished, quiet, work_in_pool
 from .laws import simplex_design
 from .metrics import ratio
 from .mixture import feasible, normalise
@@ -74,7 +74,7 @@ def train_all(
     live, todo = Live(title, sum(j.recipe['tokens'] for j in jobs)), [j for j in jobs if not finished(j)]
     if not todo: _draw(live, jobs, final=True)
     with ProcessPoolExecutor(max(1, min(workers or cores(), len(todo))), mp.get_context('spawn'), quiet) as pool:
-        left = {pool.submit(work, j) for j in todo}
+        left = {pool.submit(work_in_pool, j) for j in todo}
         try:
             while left:
                 done, left = wait(left, timeout=.5)

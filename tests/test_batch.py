@@ -125,6 +125,8 @@ def test_a_stopped_job_says_stopped_and_goes_on(sign, done, data, tmp_path):
     err = p.communicate(timeout=60)[1]
     assert p.returncode==130 and 'run the same command again' in err, err
     assert read_json(out/'run.json')['status']=='stopped' and not (out/'report.json').exists()
+    patience = time.time()+20                     # workers end after the step they are in
+    while list(out.rglob('*.part')) and time.time()<patience: time.sleep(.2)
     assert not list(out.rglob('*.part'))
     if sign==signal.SIGINT: return
     again = cli(*search(out, data))
