@@ -97,7 +97,7 @@ def test_a_killed_worker_says_so_and_a_rerun_goes_on(shards, tmp_path):
     threading.Thread(target=kill_one, daemon=True).start()
     with pytest.raises(RuntimeError, match='run again to go on'): train_all(jobs, workers=2, title='proxies')
     assert finished(jobs[0]) and Run(tmp_path/'run1').status in ('dead', 'failed')
-    assert not [p for p in psutil.Process().children(recursive=True) if 'spawn_main' in ' '.join(p.cmdline()) and p.status()!='zombie']
+    assert not [p for p in psutil.Process().children(recursive=True) if p.status()!=psutil.STATUS_ZOMBIE and 'spawn_main' in ' '.join(p.cmdline())]
     began = read_json(tmp_path/'run0'/'run.json')['started']
     train_all([jobs[0], job(shards, tmp_path/'run9', seed=9, tokens=8_192)], workers=2)
     assert read_json(tmp_path/'run0'/'run.json')['started']==began
