@@ -58,7 +58,7 @@ def test_a_cut_file_gives_the_rows_before_the_cut(tmp_path, end):
     (tmp_path/'sound.jsonl').write_bytes(b'{"text": "one sound line"}\n')
     for size in [*range(0, len(packed), 37), *range(len(packed)-9, len(packed))]:
         (tmp_path/f'cut.jsonl.{end}').write_bytes(packed[:size])
-        corpus = read({'s': [f'cut.jsonl.{end}', 'sound.jsonl']}, folder=tmp_path)
+        corpus = read({'s': [f'cut*.{end}', 'sound.jsonl']}, folder=tmp_path) # found by a pattern: a file asked for by name stops the reading
         kept = corpus.pandas('origin', 'text')
         kept = kept.text[kept.origin.str.startswith('cut')].tolist()
         assert kept==[r['text'] for r in ROWS[:len(kept)]] and len(corpus.rejects)==1, size
