@@ -6,7 +6,7 @@
 __all__ = ['EVENTS', 'Callback', 'Log', 'StopOnNaN', 'Checkpoint']
 
 # %% ../nbs/35_callbacks.ipynb #25d42f8c
-import json, math, time
+import json, math, shutil, time
 
 import numpy as np
 
@@ -76,11 +76,7 @@ class Checkpoint(Callback):
         if n%self.every or n>=learner.recipe.steps or time.time()-self.saved<self.seconds: return
         _save(learner, self.folder/f'step{n:08d}', n)
         self.saved = time.time()
-        for old in sorted(self.folder.glob('step*'))[:-2]: _remove(old)
-
-def _remove(folder):
-    import shutil
-    shutil.rmtree(folder)
+        for old in sorted(self.folder.glob('step*'))[:-2]: shutil.rmtree(old)
 
 def _save(learner, path, n):
     from safetensors.torch import save_file

@@ -30,7 +30,7 @@ class Task:
         for source in sorted(self.tokens):
             t = self.tokens[source]
             for i in range(len(t.doc_bytes)):
-                if t.doc_bytes[i]: yield source, i, np.asarray(t.ids[t.offsets[i]:t.offsets[i+1]-1], np.int64), int(t.doc_bytes[i])
+                if t.doc_bytes[i]: yield source, i, np.asarray(t.doc(i)[:-1], np.int64), int(t.doc_bytes[i])
 
 # %% ../nbs/42_tasks.ipynb #b0b12e57
 def windows_of(ids, window:int, start:int=0):
