@@ -56,7 +56,7 @@ def optional(name):
     "A peer's module, or None with a word on how to install it."
     try: return __import__(name)
     except ImportError:
-        print(f"{name} is not installed, so it is not measured: pip install -r benchmarks/peers.txt (in an environment of its own)")
+        print(f"{name} is not installed, so it is not measured")
         return None
 
 def _text(v): return '' if v is None else ('yes' if v else 'NO') if isinstance(v, bool) else f'{v:.4g}' if isinstance(v, float) and abs(v)<100 else f'{v:,.4g}' if isinstance(v, float) else str(v)

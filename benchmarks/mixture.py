@@ -6,7 +6,8 @@ from common import Row, finish, optional, options, seconds
 
 import numpy as np
 
-from llmbench.mixture import PARTS, Mixture, Splits, gather, shuffled, whole_parts
+from llmbench.mixture import Mixture
+from llmbench.stream import PARTS, Splits, gather, shuffled, whole_parts
 
 WEB = np.array([.55, .2, .12, .08, .04, .01])
 

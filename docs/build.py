@@ -34,7 +34,7 @@ def depends_on(path):
     "Files that a notebook's outputs can depend on: the modules it names, those that they name, and what is read as data."
     jobs, found, todo = sorted((NBS/SHOWN).glob('*.ipynb')), {path}, [path]
     while todo:
-        named = [ROOT/'llmbench'/f'{m}.py' for m in re.findall(r'(?:llmbench|from )\.(\w+)', todo.pop().read_text(encoding='utf-8'))]
+        named = [ROOT/'llmbench'/f'{m.replace(".", "/")}.py' for m in re.findall(r'(?:llmbench|from )\.((?:ext\.)?\w+)', todo.pop().read_text(encoding='utf-8'))]
         new = {p for p in named if p.exists()} | ({*jobs} if ROOT/'llmbench'/'batch.py' in named or path.stem[3:]=='batch' else set())
         todo += new-found
         found |= new
@@ -80,17 +80,17 @@ def run_all(paths, workers):
 
 # --- 2. finish the pages
 
-def module_name(page): return page.removeprefix('guide/')
+def module_name(page): return page.removeprefix('guide/') # of a published method: ext/mixer_dsir
 
 def public_names(page):
     "Public functions and classes of the module that a page exports."
     path = ROOT/'llmbench'/f'{module_name(page)}.py'
-    if not page.startswith('guide/') or not path.exists(): return set()
+    if not page.startswith(('guide/', 'ext/')) or not path.exists(): return set()
     body = ast.parse(path.read_text(encoding='utf-8')).body
     said = next((ast.literal_eval(n.value) for n in body if isinstance(n, ast.Assign) and getattr(n.targets[0], 'id', '')=='__all__'), [])
     return {n.name for n in body if isinstance(n, DEFS) and n.name in said}
 
-def anchor(page, name): return f"api-{module_name(page)}-{name}{'-class' if name[0].isupper() else ''}".lower() # labels have no capitals
+def anchor(page, name): return f"api-{module_name(page).replace('/', '-')}-{name}{'-class' if name[0].isupper() else ''}".lower() # labels have no capitals
 
 def header(node, code):
     "A definition as it is written, comments and decorators included, up to its docstring or body."

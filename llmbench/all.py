@@ -15,6 +15,7 @@ from .signals import *
 from .clean import *
 from .dedup import *
 from .tokens import *
+from .stream import *
 from .mixture import *
 from .mixers import *
 from .laws import *

@@ -6,7 +6,7 @@
 __all__ = ['did_you_mean', 'Registry', 'plain', 'fingerprint', 'seed_of', 'rng', 'need']
 
 # %% ../nbs/00_core.ipynb #3bca72a7
-import dataclasses, difflib, functools, hashlib, importlib, json, math
+import dataclasses, difflib, functools, hashlib, importlib, json, math, pkgutil
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -51,15 +51,23 @@ class Registry(dict):
         "The function of that name; a function passes through."
         return name_or_fn if callable(name_or_fn) else self[name_or_fn]
 
+    def all(self)->dict:
+        "Every member by name, those of llmbench.ext and of plugins included."
+        _load_plugins()
+        return dict(self)
+
     def _repr_markdown_(self):
         doc = lambda f: (f.__doc__ or '').split('\n')[0]
-        rows = [f'| `{n}` | {doc(f)} | {self.sources[n]} |' for n,f in self.items()]
+        rows = [f'| `{n}` | {doc(f)} | {self.sources[n]} |' for n,f in self.all().items()]
         return '\n'.join([f'**{self.kind}**: {self.signature}', '', '| name | what | source |', '|---|---|---|', *rows])
 
 # %% ../nbs/00_core.ipynb #8f3ea91c
 @functools.cache
 def _load_plugins():
-    "Import every module that an installed package announces in the entry-point group `llmbench`; each registers its own members."
+    "Import every module of llmbench.ext and every one that an installed package announces in the entry-point group `llmbench`; each registers its own members."
+    try: ext = importlib.import_module('llmbench.ext')
+    except ModuleNotFoundError: ext = None
+    for m in pkgutil.iter_modules(ext.__path__ if ext else []): importlib.import_module(f'llmbench.ext.{m.name}')
     for ep in entry_points(group='llmbench'): ep.load()
 
 # %% ../nbs/00_core.ipynb #b2797955

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from .core import Registry, did_you_mean, fingerprint, rng
-from .mixture import PARTS, cap_weights, whole_parts, worth
+from .mixture import cap_weights, worth
+from .stream import PARTS, whole_parts
 from .show import PALETTE, figure
 from .store import read_json, whole, write_json
 

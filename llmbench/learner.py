@@ -12,7 +12,7 @@ import numpy as np
 
 from .callbacks import Checkpoint, Log, StopOnNaN
 from .core import seed_of
-from .mixture import gather
+from .stream import gather
 from .models import build, save_model
 from .objectives import objectives
 from .recipe import Recipe, lr_at

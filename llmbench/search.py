@@ -81,8 +81,11 @@ def train_all(
                 for f in done: f.result()
                 _draw(live, jobs, final=not left)
         except BaseException as e:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for p in list((pool._processes or {}).values()): p.terminate()
+            workers = list((pool._processes or {}).values())
+            for f in left: f.cancel()
+            for p in workers: p.terminate()
+            pool.shutdown(wait=True, cancel_futures=True)
+            for p in workers: p.join()             # a run is stopped or dead, not running, when its caller hears of it
             if isinstance(e, BrokenProcessPool):
                 raise RuntimeError(f"{title}: a worker process was killed (usually for memory: try fewer workers or a smaller size). Finished runs are kept; run again to go on") from e
             raise

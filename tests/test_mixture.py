@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from llmbench.mixers import weigh
-from llmbench.mixture import PARTS, Mixture, Splits, Stream, cap_weights, feasible, gather, gather_at, shuffled, whole_parts
+from llmbench.mixture import Mixture, cap_weights, feasible
+from llmbench.stream import PARTS, Splits, Stream, gather, gather_at, shuffled, whole_parts
 
 few = settings(max_examples=40, deadline=None)
 positive = st.floats(1e-6, 1, allow_nan=False)

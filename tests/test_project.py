@@ -68,6 +68,29 @@ def test_every_module_has_its_notebook(root):
     for name,n in numbers(root).items():
         assert f'File to edit: ../nbs/{n:02}_{name}.ipynb' in (root/'llmbench'/f'{name}.py').read_text(encoding='utf-8')[:400]
 
+# --- published methods: nbs/ext/<kind>_<name>.ipynb registers itself, and nobody imports it
+
+def ext(root): return sorted(p.stem for p in (root/'nbs/ext').glob('*.ipynb'))
+
+def imports_of_ext(root):
+    "One sentence for every module or notebook outside ext that imports from it."
+    texts = [(p.relative_to(root), p.read_text(encoding='utf-8')) for p in (root/'llmbench').glob('*.py')]
+    texts += [(p.relative_to(root), notebook_code(p)) for p in (root/'nbs').glob('[0-9]*.ipynb')]
+    return [f'{where} imports from llmbench.ext; ask the registry by name' for where,text in texts
+            for n in ast.walk(ast.parse(text)) if isinstance(n, (ast.Import, ast.ImportFrom)) and re.search(r'(llmbench\.|^\.?)ext\b', ast.unparse(n).replace('from .', 'from llmbench.').split('import')[n.__class__ is ast.Import])]
+
+def test_nobody_imports_ext(root): assert not imports_of_ext(root)
+
+@pytest.mark.parametrize('line', ['from .ext.mixer_x import f', 'import llmbench.ext.mixer_x', 'from llmbench.ext import mixer_x'])
+def test_nobody_imports_ext_sees_one(tree, line):
+    with open(tree/'llmbench/core.py', 'a', encoding='utf-8') as f: f.write(f'\n{line}\n')
+    assert len(imports_of_ext(tree))==1
+
+def test_every_method_has_its_notebook(root):
+    assert ext(root)==sorted(p.stem for p in (root/'llmbench/ext').glob('*.py') if not p.stem.startswith('_')), 'run `make prepare`, or remove the module whose notebook is gone'
+
+def test_methods_load_without_torch_or_user_interface(root): assert brought([f'ext.{m}' for m in ext(root)], [*HEAVY, *UI, 'lightgbm'])=={}
+
 # --- what an import costs and brings
 
 def python(code, **kw): return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, **kw).stdout.strip()
