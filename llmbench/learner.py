@@ -45,10 +45,10 @@ def adamw(model, recipe:Recipe):
 
 class Learner:
     "Train `model` on `batches` after `recipe`; callbacks hear every event."
-    def __init__(self, model, batches, recipe:Recipe, run:Run, callbacks=()):
+    def __init__(self, model, batches, recipe:Recipe, run:Run, callbacks=(), objective=None): # objective: a function in place of the recipe's named one
         from accelerate import Accelerator
         self.recipe, self.batches, self.run, self.callbacks = recipe, batches, run, list(callbacks)
-        self.objective, self.sources = objectives.find(recipe.objective), batches.sources
+        self.objective, self.sources = objectives.find(objective or recipe.objective), batches.sources
         self.accelerator = Accelerator(mixed_precision={'fp32': 'no'}.get(recipe.precision, recipe.precision))
         self.model, self.optimizer = self.accelerator.prepare(model, adamw(model, recipe))
         self.first, self.tokens_seen = 0, 0
@@ -66,7 +66,7 @@ class Learner:
         self.event('before_fit')
         for self.step in range(self.first, self.recipe.steps):
             ids, self.row_sources, self.row_windows = self.batches(self.step)
-            self.batch = {'ids': torch.from_numpy(ids).to(self.accelerator.device)}
+            self.batch = {k: torch.as_tensor(v).to(self.accelerator.device) for k,v in dict(ids=ids, source=self.row_sources).items()}
             self.event('before_step')
             self.one_step()
             self.event('after_step')
@@ -76,10 +76,11 @@ class Learner:
         "Forward and backward over the parts of the batch, clip, update."
         self.rate = lr_at(self.recipe, self.step)
         for g in self.optimizer.param_groups: g['lr'] = self.rate
-        parts, total, rows = self.batch['ids'].chunk(self.recipe.accumulate), 0., []
-        for ids in parts:
-            with self.accelerator.autocast(): loss, logs = self.objective(self.model, {'ids': ids})
-            share = len(ids)/len(self.batch['ids'])        # parts weigh by what they hold, so that 4 x 2 equals 1 x 8
+        parts, total, rows = zip(*(v.chunk(self.recipe.accumulate) for v in self.batch.values())), 0., []
+        for part in parts:
+            part = dict(zip(self.batch, part))
+            with self.accelerator.autocast(): loss, logs = self.objective(self.model, part)
+            share = len(part['ids'])/len(self.batch['ids']) # parts weigh by what they hold, so that 4 x 2 equals 1 x 8
             self.accelerator.backward(loss*share)
             total += loss.detach()*share
             rows.append(logs['loss_per_row'])
@@ -99,6 +100,7 @@ def train(
     callbacks=(),           # more callbacks
     checkpoint_every:int=200, # steps
     checkpoint_seconds:float=20., # ... but not more often than this
+    objective=None,         # a function in place of the recipe's named objective (name it there, so that the run says what was trained)
 )->Run:
     "Train after a recipe and leave a Run with the model in it."
     folder = Path(folder)
@@ -110,7 +112,7 @@ def train(
     run = Run.start(folder, recipe, mixture=batches.mixture.fingerprint, tokens={k: t.fingerprint for k,t in batches.tokens.items()})
     write_json(folder/'mixture.json', batches.mixture)
     try:
-        learner = Learner(build(recipe), batches, recipe, run, [Log(), StopOnNaN(), Checkpoint(checkpoint_every, checkpoint_seconds), *callbacks])
+        learner = Learner(build(recipe), batches, recipe, run, [Log(), StopOnNaN(), Checkpoint(checkpoint_every, checkpoint_seconds), *callbacks], objective)
         learner.fit()
         save_model(learner.unwrapped(), folder/'model', tokenizer)
     except (KeyboardInterrupt, SystemExit):
