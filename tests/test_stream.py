@@ -1,0 +1,166 @@
+"""Properties of streams over random weights, phases, sizes and seeds: what single examples cannot show."""
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from llmbench.mixture import Mixture
+from llmbench.stream import PARTS, Splits, Stream, gather, gather_at, shuffled, whole_parts
+
+few = settings(max_examples=40, deadline=None)
+positive = st.floats(1e-6, 1, allow_nan=False)
+shares = st.lists(positive, min_size=1, max_size=12).map(lambda w: np.array(w)/sum(w))
+
+@st.composite
+def streams(draw):
+    "A stream of 1 to 6 sources and 1 to 3 phases."
+    K = draw(st.integers(1, 6))
+    windows = [draw(st.integers(1, 300)) for _ in range(K)]
+    phases, at = [], 0
+    for _ in range(draw(st.integers(1, 3))):
+        w = np.array([draw(st.floats(0, 1)) for _ in range(K)])+1e-3
+        phases.append((at, w/w.sum()))
+        at += draw(st.integers(1, 400))
+    return Stream([f's{k}' for k in range(K)], windows, phases, n=at+draw(st.integers(1, 400)), seed=draw(st.integers(0, 5)))
+
+# ---- shares
+
+@few
+@given(shares, st.integers(20, 2**20))
+def test_whole_parts(w, parts):
+    n = whole_parts(w, parts)
+    assert n.sum()==parts and (n[w>0]>=1).all()
+    big = w*parts>len(w)
+    assert (abs(n-w*parts)[big]<=len(w)+1).all()
+
+@few
+@given(shares)
+def test_every_prefix_is_within_the_bound(w):
+    parts = whole_parts(w)
+    splits = Splits(parts)
+    n = 20_000
+    source, before = splits.at(np.arange(n))
+    seen = np.stack([np.cumsum(source==k) for k in range(len(w))], 1)
+    ideal = np.arange(1, n+1)[:, None]*parts/PARTS
+    assert abs(seen-ideal).max()<=splits.error_bound+1e-9
+    assert (before==seen[np.arange(n), source]-1).all()
+    assert splits.error_bound<=0.5*splits.depth+1e-9
+
+@few
+@given(shares, st.integers(0, 2**40))
+def test_counts_are_those_of_the_positions(w, start):
+    splits = Splits(whole_parts(w))
+    source, before = splits.at(np.arange(start, start+200))
+    assert (splits.counts(start+200)-splits.counts(start)==np.bincount(source, minlength=len(w))).all()
+    first = {k: i for i,k in reversed(list(enumerate(source)))}
+    assert all(before[i]==splits.counts(start)[k] for k,i in first.items())
+
+def test_a_period_gives_the_exact_shares_far_out():
+    parts = whole_parts(np.array([.7, .2, .0999, .0001]))
+    splits = Splits(parts)
+    far = 2**40//PARTS*PARTS-PARTS
+    assert (splits.counts(far+PARTS)-splits.counts(far)==parts).all()
+
+# ---- permutations
+
+@few
+@given(st.integers(1, 3000), st.integers(0, 2**64-1), st.integers(0, 10**9))
+def test_every_epoch_is_a_permutation(size, key, epoch):
+    order = shuffled(np.arange(size)+epoch*size, size, key)
+    assert (np.sort(order)==np.arange(size)).all()
+
+@pytest.mark.parametrize('size', [4, 37, 1000])
+def test_places_are_uniform(size):
+    "Over many keys each entry is equally likely at a place, and neighbours are no more often close than by chance."
+    keys = np.random.default_rng(0).integers(0, 2**63, 4000)
+    first = np.array([shuffled(np.arange(2), size, int(k)) for k in keys])
+    cells = min(size, 20)
+    for column in first.T:
+        got = np.bincount(column*cells//size, minlength=cells)
+        want = np.bincount(np.arange(size)*cells//size, minlength=cells)/size*len(keys)
+        assert (((got-want)**2/want).sum())<cells-1+6*np.sqrt(2*(cells-1))
+    gap = abs(np.diff(first, axis=1)).mean()
+    assert abs(gap-(size+1)/3)<.05*size
+
+def test_all_orders_of_four_are_equally_likely():
+    got = {}
+    for k in np.random.default_rng(1).integers(0, 2**63, 6000):
+        o = tuple(shuffled(np.arange(4), 4, int(k)).tolist())
+        got[o] = got.get(o, 0)+1
+    assert len(got)==24 and sum((n-250)**2/250 for n in got.values())<23+6*np.sqrt(46)
+
+# ---- streams
+
+@few
+@given(streams(), st.data())
+def test_a_block_is_its_positions(stream, data):
+    a = data.draw(st.integers(0, len(stream)-1))
+    b = data.draw(st.integers(a, min(len(stream), a+50)))
+    source, window = stream.block(a, b)
+    assert [stream[i] for i in range(a, b)]==list(zip(source.tolist(), window.tolist()))
+
+@few
+@given(streams())
+def test_no_window_twice_before_the_source_is_exhausted(stream):
+    source, window = stream.block(0, len(stream))
+    for k, W in enumerate(stream.windows):
+        mine = window[source==k]
+        for e in range(0, len(mine), W): assert len(set(mine[e:e+W].tolist()))==len(mine[e:e+W])
+        assert len(mine)==stream.counts(len(stream))[k] and (mine<W).all()
+
+@few
+@given(streams(), st.integers(1, 7))
+def test_workers_together_read_what_one_reads(stream, world):
+    whole = np.stack(stream.block(0, len(stream)))
+    parts = np.empty_like(whole)
+    for rank in range(world): parts[:, rank::world] = stream.at(np.arange(rank, len(stream), world))
+    assert (parts==whole).all()
+
+@few
+@given(streams())
+def test_first_is_the_inverse_of_counts(stream):
+    source, place = stream.draws(np.arange(len(stream)))
+    for k in range(len(stream.sources)):
+        mine = np.flatnonzero(source==k)
+        assert (place[mine]==np.arange(len(mine))).all()
+        assert stream.first(k, len(mine)) is None
+        if len(mine): assert stream.first(k, len(mine)-1)==mine[-1]
+
+def test_seeds_and_sources_have_orders_of_their_own():
+    make = lambda seed, names: Stream(names, [500, 500], [(0, [.5, .5])], 1000, seed)
+    a, b = make(0, ['x', 'y']), make(1, ['x', 'y'])
+    (sa, wa), (sb, wb) = a.block(0, 1000), b.block(0, 1000)
+    assert (sa==sb).all() and (wa!=wb).mean()>.9
+    assert (wa[sa==0]!=wa[sa==1]).mean()>.9                    # two sources of one size do not march together
+    ws = make(0, ['x', 'z']).block(0, 1000)[1]
+    assert (ws[sa==0]==wa[sa==0]).all()                        # another neighbour does not change the order of x
+
+def test_a_change_of_weights_leaves_the_past_alone():
+    mix = Mixture(dict(a=.5, b=.5), dict(a=100_001, b=50_001), 100_000, window=100)
+    later = mix.then(300, dict(a=.9, b=.1)).then(600, dict(a=.1, b=.9))
+    before, after = mix.stream().block(0, 300), later.stream().block(0, 300)
+    assert (before[0]==after[0]).all() and (before[1]==after[1]).all()
+    t = later.plan().set_index('source')
+    assert t.tokens['a']==100*(150+270+40) and t.tokens.sum()==100_000
+
+# ---- tokens
+
+@few
+@given(st.integers(0, 10**6), st.sampled_from([np.uint16, np.uint32]))
+def test_gather_is_the_windows_themselves(tmp_path_factory, seed, dtype):
+    rng = np.random.default_rng(seed)
+    folder, tokens = tmp_path_factory.mktemp('tokens'), {}
+    for k in 'abc':
+        rng.integers(0, 60_000, rng.integers(40, 400)).astype(dtype).tofile(folder/f'{k}.bin')
+        tokens[k] = np.memmap(folder/f'{k}.bin', dtype, 'r')
+    mix = Mixture(dict(a=.2, b=.5, c=.3), {k: len(t) for k,t in tokens.items()}, 2000, 16, None, seed)
+    stream = mix.stream()
+    x = gather(stream, tokens, 3, 60)
+    for row, i in zip(x, range(3, 60)):
+        s, w = stream[i]
+        assert (row==tokens[mix.sources[s]][w*16:w*16+17]).all()
+    assert x.dtype==np.int64 and (gather_at(stream, tokens, [9, 5, 9])==x[[6, 2, 6]]).all() and gather(stream, tokens, 5, 5).shape==(0, 17)
+
+def test_gather_refuses_other_tokens():
+    mix = Mixture(dict(a=1.), dict(a=1000), 500, 10)
+    with pytest.raises(ValueError, match='900 tokens'): gather(mix.stream(), dict(a=np.arange(900)), 0, 4)
+    with pytest.raises(LookupError, match="'a'"): gather(mix.stream(), dict(b=np.arange(1000)), 0, 4)
