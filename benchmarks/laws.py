@@ -16,7 +16,8 @@ import numpy as np
 from scipy.stats import rankdata, spearmanr
 
 from llmbench.core import rng
-from llmbench.laws import fit_law, laws, simplex_design
+from llmbench.fits import laws, simplex_design
+from llmbench.laws import fit_law
 
 BARS = {'1m': 99.3, '60m': 98.9, '1B': 95.8}
 

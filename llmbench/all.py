@@ -18,7 +18,9 @@ from .tokens import *
 from .stream import *
 from .mixture import *
 from .mixers import *
+from .fits import *
 from .laws import *
+from .formula import *
 from .recipe import *
 from .models import *
 from .objectives import *

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .jobs import finished, quiet, work_in_pool
-from .laws import simplex_design
+from .fits import simplex_design
 from .metrics import ratio
 from .mixture import feasible, normalise
 from .run import Run

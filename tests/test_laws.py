@@ -8,7 +8,9 @@ from hypothesis import given, settings, strategies as st
 from scipy.stats import spearmanr
 
 from llmbench.core import rng
-from llmbench.laws import Fit, Law, check_table, effective_data, fit_law, laws, map_fit, mixing_law, power_law, ridge, simplex_design, _power_curve, _power_prior
+from llmbench.fits import Fit, check_table, effective_data, laws, map_fit, power_law, simplex_design, _power_curve, _power_prior
+from llmbench.formula import evaluate_spec, law_spec, spec_support
+from llmbench.laws import Law, fit_law
 
 DATA = Path(__file__).resolve().parent.parent/'data'/'regmix'
 
@@ -109,7 +111,7 @@ def test_order_of_the_sources_does_not_matter():
 def test_ridge_leave_one_out_is_exact():
     f, w = world(3, 2, 0), simplex_design(3, 20)
     y = f(w)
-    fit = ridge(w, y)
+    fit = laws['ridge'](w, y)
     for r in (0, 7, 19):
         X = np.concatenate([w, np.log(w+1e-3)], 1)
         X = (X-X.mean(0))/X.std(0)
@@ -226,6 +228,32 @@ def test_rounded_rows_are_divided_by_their_sum_with_a_word():
         warnings.simplefilter('error')
         check_table(w, f(w))
 
+# ---- a law as JSON
+
+@pytest.mark.parametrize('name', ['effective_data', 'power_law', 'mixing_law', 'olmix', 'ridge', 'linear', 'effective_data_gp', 'auto'])
+@pytest.mark.parametrize('epochs', [None, [9, 4, 1, 2, 30]])
+def test_the_json_of_a_law_predicts_the_same(name, epochs):
+    "Losses to 1e-9; interval ends to a part in 100,000 of its width, for their factors are float32."
+    f, w = world(5, 3, 1), simplex_design(5, 24, seed=1)
+    law = fit_law(w, f(w)+rng('spec').normal(0, .02, (24, 3)), name, epochs=epochs)
+    spec, few = json.loads(json.dumps(law_spec(law))), law_spec(law, ['loss 2', 'loss 0'], [.6])
+    for q in np.concatenate([rng('q').dirichlet(np.ones(5)*.6, 12).round(2), np.eye(5)[:2]]):
+        for level in (.5, .9):
+            mean, lo, hi = (v[0] for v in law.predict(q, level))
+            got = np.array(evaluate_spec(spec, q, str(level))).T
+            assert abs(got[0]-mean).max()<1e-9 and (abs(got[1:]-[lo, hi])<1e-5*(hi-lo)).all()
+        assert np.allclose([v for v,_,_ in evaluate_spec(few, q, '0.6')], [mean[2], mean[0]], atol=1e-9)
+        assert abs(spec_support(spec, q)-law.support(q)[0])<2e-3
+
+def test_the_json_of_a_large_law_is_small(tables):
+    (w, y), _ = tables
+    assert len(json.dumps(law_spec(fit_law(w, y))))<600_000
+
+def test_a_law_without_formula_has_no_json(tables):
+    (w, y), _ = tables
+    with pytest.raises(ValueError, match='no formula'): law_spec(fit_law(w[:60], y[:60, :1], 'trees'))
+    with pytest.raises(ValueError, match="no loss called 'x'"): law_spec(fit_law(w[:60], y[:60, :1], 'ridge'), ['x'])
+
 # ---- designs
 
 @settings(max_examples=25, deadline=None)
@@ -247,5 +275,5 @@ def test_a_fit_is_the_same_twice(tables):
     (w, y), _ = tables
     a, b = effective_data(w[:50], y[:50]), effective_data(w[:50], y[:50])
     assert isinstance(a, Fit) and (a.predict(w[50:60])==b.predict(w[50:60])).all()
-    assert set(laws)>={'ridge', 'mixing_law', 'power_law', 'two_power_laws', 'effective_data', 'auto'} and mixing_law(w[:50], y[:50]).loo.shape==(50, 13)
+    assert set(laws.all())>={'ridge', 'mixing_law', 'power_law', 'two_power_laws', 'effective_data', 'auto'} and laws['mixing_law'](w[:50], y[:50]).loo.shape==(50, 13)
     assert map_fit.__doc__
