@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['END_OF_TEXT', 'tokenizer_fingerprint', 'open_tokenizer', 'train_tokenizer', 'folder_name', 'Tokens', 'write_tokens',
-           'open_tokens', 'fertility']
+           'open_tokens', 'fertility', 'thin_tokens']
 
 # %% ../nbs/16_tokens.ipynb #d87e86e9
 import json, re, warnings
@@ -271,3 +271,31 @@ def fertility(
     rows = [dict(source=s, documents=t.meta['documents'], tokens=len(t), bytes=t.n_bytes,
                  bytes_per_token=t.n_bytes/max(1, len(t)-t.meta['documents']), tokens_per_document=len(t)/t.meta['documents']) for s,t in tokens.items()]
     return pd.DataFrame(rows).set_index('source').sort_index()
+
+# %% ../nbs/16_tokens.ipynb #81868e72
+def thin_tokens(
+    tokens:dict, # source -> Tokens
+    share:float, # of each source's tokens, in (0, 1]
+    folder,      # one folder per source will be in it
+    seed:int=0   # which documents
+)->dict:         # source -> Tokens
+    "Write a copy of token shards with about `share` of each source's tokens: whole documents, at least one."
+    if not 0<share<=1: raise ValueError(f"thin_tokens: share={share} must lie in (0, 1]")
+    inputs = lambda t: dict(step='thin_tokens', tokens=t.fingerprint, share=share, seed=seed)
+    return {s: Tokens.open(once(Path(folder)/folder_name(s), inputs(t), lambda f: _write_some(f, t, share, seed))) for s,t in tokens.items()}
+
+def _write_some(folder, t, share, seed):
+    "The documents whose hashes come first, up to the number of tokens nearest to the share, in the order they had."
+    import pyarrow as pa, pyarrow.parquet as pq
+    ids, lengths = pq.read_table(t.folder/'doc_ids.parquet')['id'].to_pylist(), np.diff(t.offsets)
+    order = np.argsort([seed_of('thin', seed, i, bits=63) for i in ids], kind='stable')
+    total = np.cumsum(lengths[order])
+    keep = np.sort(order[:max(1, int(abs(np.concatenate([[0], total])-share*len(t)).argmin()))])
+    with open(folder/'ids.bin', 'wb') as f:
+        for i in keep: t.doc(int(i)).tofile(f)
+    np.save(folder/'offsets.npy', np.concatenate([[0], np.cumsum(lengths[keep])]).astype(np.int64))
+    np.save(folder/'doc_bytes.npy', t.doc_bytes[keep])
+    kept = [ids[i] for i in keep]
+    pq.write_table(pa.table({'id': kept}), folder/'doc_ids.parquet')
+    write_json(folder/'meta.json', {**t.meta, 'documents': len(keep), 'tokens': int(lengths[keep].sum()), 'bytes': int(t.doc_bytes[keep].sum()),
+                                    'ids_hash': file_hash(folder/'ids.bin'), 'documents_hash': fingerprint(sorted(kept))})
