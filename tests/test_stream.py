@@ -4,21 +4,26 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from llmbench.mixture import Mixture
-from llmbench.stream import PARTS, Splits, Stream, gather, gather_at, shuffled, whole_parts
+from llmbench.stream import PARTS, Phase, Splits, Stream, gather, gather_at, shuffled, whole_parts
 
 few = settings(max_examples=40, deadline=None)
 positive = st.floats(1e-6, 1, allow_nan=False)
 shares = st.lists(positive, min_size=1, max_size=12).map(lambda w: np.array(w)/sum(w))
 
 @st.composite
-def streams(draw):
-    "A stream of 1 to 6 sources and 1 to 3 phases."
+def weights(draw, K):
+    "Shares of K sources: even, steep, or with zeros."
+    w = np.array([draw(st.floats(0, 1)) for _ in range(K)])**draw(st.sampled_from([1, 4, 12]))*np.array([draw(st.booleans()) or draw(st.booleans()) for _ in range(K)])
+    return (w if w.sum()>0 else np.ones(K))/(w.sum() or K)
+
+@st.composite
+def streams(draw, most=4):
+    "A stream of 1 to 6 sources and 1 to 4 phases, some with a ramp."
     K = draw(st.integers(1, 6))
     windows = [draw(st.integers(1, 300)) for _ in range(K)]
     phases, at = [], 0
-    for _ in range(draw(st.integers(1, 3))):
-        w = np.array([draw(st.floats(0, 1)) for _ in range(K)])+1e-3
-        phases.append((at, w/w.sum()))
+    for j in range(draw(st.integers(1, most))):
+        phases.append(Phase(at, draw(weights(K)), draw(st.integers(0, 300)) if j and draw(st.booleans()) else 0, draw(st.sampled_from(['linear', 'cosine']))))
         at += draw(st.integers(1, 400))
     return Stream([f's{k}' for k in range(K)], windows, phases, n=at+draw(st.integers(1, 400)), seed=draw(st.integers(0, 5)))
 
@@ -43,7 +48,7 @@ def test_every_prefix_is_within_the_bound(w):
     ideal = np.arange(1, n+1)[:, None]*parts/PARTS
     assert abs(seen-ideal).max()<=splits.error_bound+1e-9
     assert (before==seen[np.arange(n), source]-1).all()
-    assert splits.error_bound<=0.5*splits.depth+1e-9
+    assert splits.error_bound<2
 
 @few
 @given(shares, st.integers(0, 2**40))
@@ -124,6 +129,64 @@ def test_first_is_the_inverse_of_counts(stream):
         assert (place[mine]==np.arange(len(mine))).all()
         assert stream.first(k, len(mine)) is None
         if len(mine): assert stream.first(k, len(mine)-1)==mine[-1]
+
+def errors(stream):
+    "(n,K) drawn less target after each position, in sequences."
+    source, _ = stream.draws(np.arange(len(stream)))
+    starts = [l[0] for l in stream.levels]
+    shares = np.repeat([l[2] for l in stream.levels], np.diff([*starts, max(starts[-1], len(stream))]), axis=0)[:len(stream)]/PARTS
+    return np.cumsum(source[:, None]==np.arange(len(stream.sources)), axis=0)-np.cumsum(shares, axis=0)
+
+@few
+@given(streams())
+def test_every_prefix_is_within_the_bound_over_phases_and_ramps(stream):
+    e = errors(stream)
+    assert abs(e).max()<=stream.error_bound+1e-6
+    assert np.allclose(stream.counts(len(stream))-stream.target(len(stream)), e[-1], atol=1e-6)
+
+@few
+@given(streams(), st.data())
+def test_a_phase_changes_nothing_before_it(stream, data):
+    at = data.draw(st.integers(1, len(stream)))
+    earlier = [p for p in stream.phases if p.start<at]
+    later = Stream(stream.sources, stream.windows, [*earlier, Phase(at, data.draw(weights(len(stream.sources))), data.draw(st.integers(0, 100)))], at+100, stream.seed)
+    assert (np.stack(later.block(0, at))==np.stack(stream.block(0, at))).all()
+    source, place = later.draws(np.arange(len(later)))            # and after it nothing is repeated or dropped
+    for k in range(len(stream.sources)): assert (place[source==k]==np.arange((source==k).sum())).all()
+
+def test_the_error_does_not_grow_with_the_number_of_phases():
+    "Phases that end where a rare source was just drawn, and others that are as short or as long as they like."
+    w = np.array([2**-10, .5, .5-2**-10])
+    same = Stream('abc', [100]*3, [(600*j, w) for j in range(200)], 120_000)
+    assert abs(errors(same)).max()<=same.error_bound<3
+    rng = np.random.default_rng(3)
+    worst = []
+    for phases in (25, 400):
+        starts = np.cumsum([0, *rng.integers(1, 150, phases)])
+        s = Stream('abcdefgh', [100]*8, [Phase(int(a), rng.dirichlet(np.full(8, .2)), int(rng.integers(0, 60))*(a>0)) for a in starts], int(starts[-1])+100)
+        assert (errors(s)).max()<3
+        worst.append(s.error_bound)
+    assert worst[1]<worst[0]+1 and worst[1]<5
+
+def test_a_source_switched_off_and_on():
+    on, off = (.4, .3, .3), (0., .5, .5)
+    stream = Stream('abc', [50]*3, [(j*37, off if j%2 else on) for j in range(60)], 60*37)
+    e, source = errors(stream), stream.draws(np.arange(60*37))[0]
+    assert abs(e).max()<=stream.error_bound<4
+    assert not any((source[j*37:(j+1)*37]==0).any() for j in range(1, 60, 2))
+
+def test_a_ramp_over_a_very_long_run_is_exact():
+    n = 2**40
+    stream = Stream('ab', [10**9]*2, [(0, (.9, .1)), Phase(n//4, (.1, .9), ramp=n//2)], n)
+    assert stream.error_bound<3 and abs(stream.counts(n)-stream.target(n)).max()<=stream.error_bound
+    assert abs(stream.target(n)/n-.5).max()<1e-6
+    for i in (n//4-1, n//4, n//2+12345, n-1): assert stream.counts(i+1)[stream[i][0]]-stream.counts(i)[stream[i][0]]==1
+
+@pytest.mark.parametrize('phases, says', [
+    ([], 'starts at 0'), ([(5, (.5, .5))], 'starts at 0'), ([Phase(0, (.5, .5), 10)], 'no ramp'), ([(0, (.5, .5)), (0, (.1, .9))], 'start after'),
+    ([(0, (1.,))], '1 weights'), ([(0, (.5, .5), -1)], 'ramp=-1'), ([(0, (.5, .5), 1, 'square')], "no shape called 'square'")])
+def test_streams_refuse(phases, says):
+    with pytest.raises(ValueError, match=says): Stream('ab', [10, 10], phases, 100)
 
 def test_seeds_and_sources_have_orders_of_their_own():
     make = lambda seed, names: Stream(names, [500, 500], [(0, [.5, .5])], 1000, seed)
