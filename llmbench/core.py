@@ -36,9 +36,11 @@ class Registry(dict):
     def __call__(self, fn=None, *, name=None, source=''):
         if fn is None: return functools.partial(self, name=name, source=source)
         name = name or fn.__name__
-        old = self.get(name)
-        if old is not None and (old.__module__, old.__qualname__)!=(fn.__module__, fn.__qualname__):
+        old = self.get(name, fn)
+        page = '__main__' in (old.__module__, fn.__module__) and (old.__qualname__, old.__doc__)==(fn.__qualname__, fn.__doc__)
+        if not page and (old.__module__, old.__qualname__)!=(fn.__module__, fn.__qualname__):
             raise ValueError(f"a {self.kind} called {name!r} exists already (from {old.__module__}); choose another name")
+        if page and old.__module__=='__main__'!=fn.__module__: return fn # the method's own notebook is being run: what it defines there counts
         self[name], self.sources[name] = fn, source
         return fn
 
