@@ -18,6 +18,7 @@ class Peer:
 
 NO_VISION = '''
 import sys, types
+import transformers.feature_extraction_utils, transformers.tokenization_utils_base   # these look for torchvision, so they come first
 for name in ('torchvision', 'torchvision.datasets', 'torchvision.transforms', 'torchvision.transforms.functional'):
     sys.modules[name] = types.ModuleType(name)      # only its image readers need it, and its compiled part asks for another build of torch
 sys.modules['torchvision.datasets'].VisionDataset = object
