@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'GOLDEN', 'ROUNDS', 'STEPS', 'SHAPES', 'SETTLE', 'whole_parts', 'Splits', 'shuffled', 'Phase', 'Stream',
-           'gather', 'gather_at']
+           'Packed', 'Rows', 'gather', 'gather_at']
 
 # %% ../nbs/20_stream.ipynb #58c8b2c1
-import functools, heapq, itertools
+import ctypes, functools, heapq, itertools
 from bisect import bisect_right
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -367,29 +367,110 @@ class Stream:
         return a
 
 # %% ../nbs/20_stream.ipynb #2d19b059
-def gather(
-    stream:Stream,
-    tokens:dict,  # source -> Tokens (with `.ids`) or a 1-d array of token ids
-    i0:int,       # first position
-    i1:int,       # one past the last
-)->np.ndarray:    # (B, window+1) int64
-    "The token windows of positions i0 to i1-1."
-    return gather_at(stream, tokens, np.arange(i0, i1))
+class Packed(NamedTuple):
+    "Token windows with the documents in them kept apart."
+    ids:np.ndarray        # (B, window+1) int64
+    positions:np.ndarray  # (B, window+1) int64, 0 at the start of each document and of the window
+    documents:np.ndarray  # (B, window+1) int64, number of the document within its source
+    source:np.ndarray     # (B,) int64
+    window:np.ndarray     # (B,) int64
 
-def gather_at(stream, tokens, positions)->np.ndarray: # (B, window+1) int64
-    "The token windows of these positions, in this order."
-    source, window = stream.at(positions)
-    ids = {k: _ids(tokens, stream, k) for k in np.unique(source).tolist()}
-    out = np.empty((len(source), stream.window+1), np.int64)
-    for row, k, start in zip(out, source.tolist(), (window*stream.window).tolist()): row[:] = ids[k][start:start+stream.window+1]
-    return out
+class Rows:
+    "The token windows of a stream, by position."
+    def __init__(self,
+        stream:Stream,
+        tokens:dict,  # source -> Tokens (with `.ids`, `.offsets`) or a 1-d array of token ids
+    ):
+        self.stream, self.tokens = stream, tokens
+        used = np.max([q for *_,q in stream.levels], axis=0)>0
+        self._ids = [_ids(tokens, stream, k) if u else None for k,u in enumerate(used)]
+        self._memory, self._at, self._size = _addresses(self._ids)
+
+    def __reduce__(self): return Rows, (self.stream, self.tokens)   # addresses do not leave the process
+    def __len__(self): return len(self.stream)
+
+    def at(self,
+        positions, # (B,) int in any order
+        out=None,  # (B, window+1) int64 array to fill
+    ):             # (B, window+1) int64 ids, (B,) source index, (B,) window index
+        "The token windows of these positions, in this order."
+        source, window = self.stream.at(positions)
+        if out is None: out = np.empty((len(source), self.stream.window+1), np.int64)
+        _jit(_copy)(self._memory, self._at, self._size, source, window, out)
+        return out, source, window
+
+    @functools.cached_property
+    def _offsets(self):
+        used = [k for k,a in enumerate(self._ids) if a is not None]
+        bare = [self.stream.sources[k] for k in used if not hasattr(self.tokens[self.stream.sources[k]], 'offsets')]
+        if bare: raise ValueError(f"rows: {bare} are bare arrays of ids, so where documents begin is not known; give the Tokens that write_tokens made")
+        offsets = [np.ascontiguousarray(self.tokens[self.stream.sources[k]].offsets, np.int64) if k in used else None for k in range(len(self._ids))]
+        return offsets, *_addresses(offsets)[:2], np.array([0 if o is None else len(o) for o in offsets])
+
+    def packed(self, positions, out=None)->Packed:
+        "As `at`, with the place of each token within its document and the number of that document."
+        ids, source, window = self.at(positions, out)
+        place, document = np.empty_like(ids), np.empty_like(ids)
+        _jit(_mark)(*self._offsets[1:], source, window, place, document)
+        return Packed(ids, place, document, source, window)
 
 def _ids(tokens, stream, k):
     "The token array of source k, after checking that it is the one the stream was made for."
     name = stream.sources[k]
     if name not in tokens: raise LookupError(f"gather: {did_you_mean('source', name, tokens)}")
-    ids = getattr(tokens[name], 'ids', tokens[name])
+    ids = np.asarray(getattr(tokens[name], 'ids', tokens[name]))
     has = max(len(ids)-1, 0)//stream.window
     if has!=stream.windows[k]: raise ValueError(f"gather: {name!r} has {len(ids)} tokens, {has} windows of {stream.window}, but the mixture was made for "
                                                 f"{stream.windows[k]} windows; make the mixture from the sizes of these tokens")
-    return np.asarray(ids)
+    if ids.dtype.kind not in 'iu': raise ValueError(f"gather: {name!r} holds {ids.dtype}, but token ids are whole numbers; give an integer array")
+    return np.ascontiguousarray(ids, None if ids.dtype.itemsize>1 else np.uint16)
+
+def _addresses(arrays):
+    "One view of the memory from the lowest to the highest array, and per array where in it its bytes begin and the bytes of one number."
+    there = [a for a in arrays if a is not None]
+    low = min(a.ctypes.data for a in there)
+    memory = np.frombuffer((ctypes.c_uint8*(max(a.ctypes.data+a.nbytes for a in there)-low)).from_address(low), np.uint8)
+    return memory, np.array([0 if a is None else a.ctypes.data-low for a in arrays]), np.array([0 if a is None else a.itemsize for a in arrays])
+
+def _copy(memory, at, size, source, window, out):
+    "Fill the rows of `out`; a number of 2 or 4 bytes is widened without a sign."
+    n = out.shape[1]
+    for b in range(len(source)):
+        k = source[b]
+        i = at[k]+window[b]*(n-1)*size[k]
+        if size[k]==2:
+            short = memory[i:i+2*n].view(np.uint16)
+            for j in range(n): out[b,j] = short[j]
+        elif size[k]==4:
+            word = memory[i:i+4*n].view(np.uint32)
+            for j in range(n): out[b,j] = word[j]
+        else:
+            long = memory[i:i+8*n].view(np.int64)
+            for j in range(n): out[b,j] = long[j]
+
+def _mark(memory, at, length, source, window, place, document):
+    "For each token its document, and how far it is from that document's start or the window's."
+    n = place.shape[1]
+    for b in range(len(source)):
+        k = source[b]
+        offsets = memory[at[k]:at[k]+8*length[k]].view(np.int64)
+        first = window[b]*(n-1)
+        d, start = np.searchsorted(offsets, first, side='right')-1, first
+        for j in range(n):
+            while first+j>=offsets[d+1]: d, start = d+1, first+j
+            place[b,j], document[b,j] = first+j-start, d
+
+def gather(
+    stream:Stream,
+    tokens:dict,            # source -> Tokens or a 1-d array of token ids
+    i0:int,                 # first position
+    i1:int,                 # one past the last
+    documents:bool=False,   # keep documents apart: return `Packed`
+):                          # (B, window+1) int64, or Packed
+    "The token windows of positions i0 to i1-1."
+    rows, positions = Rows(stream, tokens), np.arange(i0, i1)
+    return rows.packed(positions) if documents else rows.at(positions)[0]
+
+def gather_at(stream, tokens, positions)->np.ndarray: # (B, window+1) int64
+    "The token windows of these positions, in this order."
+    return Rows(stream, tokens).at(positions)[0]
