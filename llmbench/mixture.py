@@ -343,12 +343,12 @@ def _nearest(mix, fixed=0):
         why = _conflict(names, shares[p], lo, top[p], groups)
         if why: raise ValueError(why)
     m, groups = np.ones(len(names)), [g[1:] for g in groups]
-    for _ in range(1000):
+    for _ in range(300):
         out = np.array([shares[p] if p<fixed else _spread(1., shares[p]*m, lo, top[p], groups) for p in range(len(shares))])
         read = part[fixed:]@out[fixed:]
         old, m = m, np.minimum(1, m*np.divide(room, read, out=np.ones(len(m)), where=read>0))
-        if len(free)==1 or abs(m-old).max()<1e-10: return out
-    if (read>room*(1+1e-7)+1e-9).any(): raise ValueError("the epoch caps and the shares of the phases leave no room for each other")
+        if len(free)==1 or abs(m-old).max()<1e-10: break
+    if (read>room*(1+1e-6)+1e-9).any(): raise ValueError(f"none were found that keep the epoch caps and the shares of all phases together; the nearest reads {[names[k] for k in np.flatnonzero(read>room*(1+1e-6)+1e-9)]} too often")
     return out
 
 def _check_plan(mix, fixed=0):
@@ -432,10 +432,10 @@ def in_unit(
 Mixture.of, Mixture.in_unit = staticmethod(mixture_of), in_unit
 
 # %% ../nbs/21_mixture.ipynb #e02e3f47
-def _counted(mix, i0, i1):
+def _counted(mix, stream, i0, i1):
     "What sequences i0 to i1-1 give, per source: DataFrame with K rows."
     import pandas as pd
-    stream, W = mix.stream(), mix.windows
+    W = mix.windows
     a, b = stream.counts(i0), stream.counts(i1)
     n, unique, some = b-a, np.minimum(b, W)-np.minimum(a, W), np.maximum(W, 1)
     out = [stream.first(k, int(W[k])) if b[k]>W[k]>=a[k] else None for k in range(len(W))]
@@ -448,9 +448,9 @@ def _counted(mix, i0, i1):
 def _by_phase(mix):
     import pandas as pd
     cuts, (starts, part) = [0, *(p['start'] for p in mix.phases), mix.n], _steps(mix)
-    rows, shares, ends = [], part@_phase_shares(mix), np.array([*starts[1:], mix.n])
+    rows, shares, ends, stream = [], part@_phase_shares(mix), np.array([*starts[1:], mix.n]), mix.stream()
     for p,(i0,i1) in enumerate(zip(cuts, cuts[1:])):
-        t, here = _counted(mix, i0, i1), np.maximum(np.minimum(ends, i1)-np.maximum(starts, i0), 0)
+        t, here = _counted(mix, stream, i0, i1), np.maximum(np.minimum(ends, i1)-np.maximum(starts, i0), 0)
         for at,(name,v) in enumerate(dict(phase=p, from_sequence=i0, to_sequence=i1).items()): t.insert(at, name, v)
         t.insert(4, 'weight', here@shares/(i1-i0))
         rows.append(t)
@@ -475,7 +475,7 @@ def plan(
     if by=='phase': return _by_phase(mix)
     if by=='group': return _by_group(mix)
     if by!='source': raise ValueError(f"plan: {did_you_mean('table', by, ['source', 'phase', 'group'])}")
-    t = _counted(mix, 0, mix.n)
+    t = _counted(mix, mix.stream(), 0, mix.n)
     t.insert(1, 'weight', _mean_weights(mix))
     return t
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from llmbench.mixers import weigh
-from llmbench.mixture import Mixture, cap_weights, feasible
+from llmbench.mixture import Mixture, cap_weights, feasible, nearest_shares
+from llmbench.stream import Phase, Stream
 
 few = settings(max_examples=40, deadline=None)
 positive = st.floats(1e-6, 1, allow_nan=False)
@@ -106,3 +107,157 @@ def test_cap_weights_is_the_kl_projection(w, cap):
         other = v+rng.dirichlet(np.ones(len(w)))*.05
         other = np.minimum(other/other.sum(), cap)
         if abs(other.sum()-1)<1e-12: assert kl(other)>=kl(v)-1e-9
+
+# ---- bounds, groups, phases: the nearest plan against scipy
+
+def planned(rng):
+    "A random mixture in nested groups with phases, bounds and caps, perhaps an impossible one: arguments of Mixture, and as matrices for scipy."
+    names = ['a', 'g/b', 'g/c', 'g/h/d', 'g/h/e', 'f'][:rng.integers(2, 7)]
+    K, P, n, window = len(names), int(rng.integers(1, 4)), 1000, 10
+    w = rng.dirichlet(np.ones(K), P).round(6)+1e-3
+    w /= w.sum(1, keepdims=True)
+    starts, ramps = [0, 300, 700][:P], [0, int(rng.integers(0, 500)), int(rng.integers(0, 300))][:P]
+    sizes = rng.integers(1500, 9000, K)
+    keys = names+[g for g in ('g', 'g/h') if sum(s.startswith(g+'/') for s in names)>1]
+    least = {k: float(rng.uniform(0, .25)) for k in keys if rng.random()<.25}
+    most = {k: float(rng.uniform(.3, .9)) for k in keys if rng.random()<.3}
+    caps = {k: float(rng.uniform(1, 4)) for k in names if rng.random()<.6}
+    fields = dict(weights=dict(zip(names, w[0])), sizes=dict(zip(names, sizes)), budget=n*window, window=window, max_epochs=caps, min_share=least, max_share=most,
+                  phases=[dict(start=s, weights=dict(zip(names, v)), ramp=r, shape='cosine') for s,v,r in list(zip(starts, w, ramps))[1:]])
+    return names, w, keys, fields
+
+def constraints(names, w, keys, fields, part):
+    "A (.., P*K) and b of A v <= b, and the sums."
+    P, K = w.shape
+    rows, b = [], []
+    inside = lambda k: np.array([s==k or s.startswith(k+'/') for s in names], float)
+    for p in range(P):
+        at = np.eye(P)[p]
+        for sign, field in [(-1, 'min_share'), (1, 'max_share')]:
+            for k,v in fields[field].items(): rows.append(sign*np.kron(at, inside(k))); b.append(sign*v)
+    for k,v in fields['max_epochs'].items(): rows.append(np.kron(part, inside(k))); b.append(v*((fields['sizes'][k]-1)//10)/1000)
+    return np.array(rows).reshape(-1, P*K), np.array(b), np.kron(np.eye(P), np.ones(K))
+
+@pytest.mark.parametrize('seed', range(40))
+def test_nearest_plan_is_that_of_scipy(seed):
+    from scipy.optimize import linprog, minimize
+    names, w, keys, fields = planned(np.random.default_rng(seed))
+    free = Mixture(**fields|dict(max_epochs=None, min_share=None, max_share=None))
+    cuts = [0, *(p['start'] for p in free.phases), free.n]
+    asked = np.array([s.target(free.n) for s in [Stream(range(len(w)), [10**6]*len(w), [Phase(p['start'], e, p['ramp'], p['shape']) for p,e in
+             zip([dict(start=0, ramp=0, shape='linear'), *free.phases], np.eye(len(w)))], free.n)]])[0]
+    part = asked/free.n
+    order = [names.index(k) for k in sorted(names)]
+    A, b, sums = constraints(names, w, keys, fields, part)
+    possible = linprog(np.zeros(w.size), A if len(A) else None, b if len(A) else None, sums, np.ones(len(w)), bounds=(0, 1))
+    if possible.status==2:
+        with pytest.raises(ValueError): Mixture.nearest(**fields)
+        return
+    got = Mixture.nearest(**fields)                      # a Mixture: it passed the check of the plan
+    v = np.array([[x[k] for k in names] for x in (got.weights, *(p['weights'] for p in got.phases))])
+    kl = lambda x: (np.repeat(part, len(names))*x*np.log(np.maximum(x, 1e-12)/w.ravel())).sum()
+    tight = [dict(type='eq', fun=lambda x: sums@x-1, jac=lambda x: sums)]+([dict(type='ineq', fun=lambda x: b-A@x, jac=lambda x: -A)] if len(A) else [])
+    best = minimize(kl, possible.x*.5+w.ravel()*.5, jac=lambda x: np.repeat(part, len(names))*(np.log(np.maximum(x, 1e-12)/w.ravel())+1), bounds=[(1e-9, 1)]*w.size,
+                    constraints=tight, method='SLSQP', options=dict(maxiter=500, ftol=1e-12))
+    assert (A@v.ravel()<=b+2e-6).all() and np.allclose(v.sum(1), 1)
+    assert kl(v.ravel())<=best.fun+1e-5, (kl(v.ravel()), best.fun)
+    if best.success: assert kl(v.ravel())>=best.fun-1e-4
+
+# ---- what a mixture promises
+
+def tree(**fields):
+    return Mixture(**dict(weights={'web': {'science': {'high': .1, 'low': .2}, 'news': .3}, 'code': .4}, sizes={'web': {'science': {'high': 3e5, 'low': 2e6}, 'news': 4e6}, 'code': 2e6},
+                          budget=2_000_000, window=100, max_share={'web': .7}, tokens_per_document={'web': {'science': {'high': 3000, 'low': 900}, 'news': 600}, 'code': 1200})|fields)
+
+def test_nested_and_path_names_are_the_same_mixture(tmp_path):
+    a = tree().then(5000, {'web': {'science': {'high': .2, 'low': .2}, 'news': .2}, 'code': .4}, ramp=900, shape='cosine')
+    flat = {'web/science/high': .2, 'web/science/low': .2, 'web/news': .2, 'code': .4}
+    assert a==tree().then(5000, flat, 900, 'cosine') and a!=tree().then(5000, flat, 900)
+    a.save(tmp_path/'a.json')
+    assert Mixture.open(tmp_path/'a.json')==a and json.loads((tmp_path/'a.json').read_text())['phases']==[dict(start=5000, weights=flat, ramp=900, shape='cosine')]
+    assert set(a.diff(tree().then(5000, flat, 901, 'cosine')).what)=={'phases 0 ramp'} and set(a.diff(a.but(max_share={'web': .8})).what)=={'max_share web'}
+
+def test_a_file_of_the_first_version_opens(tmp_path):
+    old = dict(kind='mixture', weights=dict(a=.5, b=.5), sizes=dict(a=100001, b=50001), budget=100000, window=100, max_epochs=dict(a=3.0), seed=0, unit='tokens',
+               phases=[[300, dict(a=.9, b=.1)]], hash='1704b3a053d59bb5')
+    (tmp_path/'old.json').write_text(json.dumps(old))
+    mix = Mixture.open(tmp_path/'old.json')
+    assert mix.phases==(dict(start=300, weights=dict(a=.9, b=.1), ramp=0, shape='linear'),)
+
+@few
+@given(st.integers(0, 10**6))
+def test_plans_by_phase_and_group_add_up(seed):
+    names, _, _, fields = planned(np.random.default_rng(seed))
+    mix = Mixture(**fields|dict(max_epochs=None, min_share=None, max_share=None, tokens_per_document=dict.fromkeys(names, 7.)))
+    total, by, stream = mix.plan().set_index('source'), mix.plan(by='phase'), mix.stream()
+    for c in ('tokens', 'documents', 'epochs', 'unique', 'repeated', 'worth'): assert np.allclose(by.groupby('source')[c].sum(), total[c])
+    assert np.allclose(by.groupby('phase').weight.sum(), 1) and np.allclose((by.weight*(by.to_sequence-by.from_sequence)).groupby(by.source).sum()/mix.n, total.weight)
+    assert (abs(total.weight*mix.n-stream.target(mix.n))<.01).all() and (abs(total.weight*mix.n-total.tokens/mix.window)<=stream.error_bound+.01).all()
+    source, _ = stream.block(0, mix.n)
+    for r in by[by.runs_out_at_sequence.notna()].itertuples():
+        assert np.flatnonzero(source==mix.sources.index(r.source))[mix.windows[mix.sources.index(r.source)]]==r.runs_out_at_sequence
+    assert set(by[by.runs_out_at_sequence.notna()].source)==set(total[total.repeated>0].index)
+    g = mix.plan(by='group')
+    if len(g): assert g.set_index('group').tokens['g']==total.tokens[[n for n in names if n.startswith('g/')]].sum()
+
+def test_units_name_the_same_order():
+    a = tree()
+    d = a.in_unit('documents')
+    assert d.unit=='documents' and d.weights['web/news']>.4 and np.allclose(list(d.in_unit('tokens').weights.values()), list(a.weights.values()))
+    assert (d.plan().tokens==a.plan().tokens).all()
+    share = d.plan().documents/d.plan().documents.sum()
+    assert np.allclose(share, list(d.weights.values()), atol=1e-3)
+    assert np.allclose(list(d.but(max_share=None).then(5000, d.weights).phases[0]['weights'].values()), list(d.weights.values()))
+    with pytest.raises(ValueError, match='share 0.6 '): d.but(max_share={'web': .5})          # bounds are shares of the tokens in either unit
+    near = Mixture.nearest(d.weights, d.sizes, d.budget, max_epochs=4., window=100, unit='documents', tokens_per_document=d.tokens_per_document, max_share={'web': .5})
+    assert np.isclose(near.in_unit('tokens').weights['code'], .5)
+
+def test_sizes_and_lengths_are_measured():
+    class Shard:                                                                              # what Mixture.of reads of Tokens
+        def __init__(self, tokens, documents): self.n, self.offsets = tokens, range(documents+1)
+        def __len__(self): return self.n
+    mix = Mixture.of({'web': {'a': Shard(30_000, 300)}, 'b': Shard(10_000, 10)}, window=100)
+    assert mix.sizes=={'b': 10_000, 'web/a': 30_000} and mix.tokens_per_document=={'b': 1000., 'web/a': 100.} and mix.weights=={'b': .25, 'web/a': .75} and mix.budget==40_000
+    assert np.isclose(Mixture.of({'web': {'a': Shard(30_000, 300)}, 'b': Shard(10_000, 10)}, unit='documents', window=100).weights['b'], 10/310)
+
+def test_what_was_read_stays_read():
+    mix = Mixture(dict(a=.5, b=.5), dict(a=100_001, b=50_001), 100_000, window=100)
+    with pytest.raises(ValueError, match='from sequence 300') as e: mix.then(300, dict(a=.2, b=.8), max_epochs=1.)
+    assert 'from sequence 0' not in str(e.value) and mix.then(300, dict(a=.6, b=.4), max_epochs=1.).max_epochs==1
+    near = Mixture.nearest(mix.weights, mix.sizes, mix.budget, fixed=1, window=100, max_epochs=1., phases=[(300, dict(a=.2, b=.8))])
+    assert near.weights==mix.weights and np.isclose(near.plan().epochs[1], 1, atol=.01) and (near.stream().block(0, 300)[1]==mix.stream().block(0, 300)[1]).all()
+    with pytest.raises(ValueError, match="read \\['b'\\] too often already"): mix.then(700, dict(a=1., b=0.), max_epochs=dict(b=.6))
+
+@pytest.mark.parametrize('change, says', [
+    (dict(min_share={'wbe': .1}), "no source or group called 'wbe'.*Did you mean 'web'"), (dict(max_share=1.5), 'between 0 and 1'), (dict(max_share={'web': -.1}), '>= 0'),
+    (dict(max_share={'web': .5}), 'web: share 0.6 .at most 0.5.*nearest weights that fit'), (dict(min_share=.11), 'web/science/high: share 0.1 .at least 0.11'),
+    (dict(min_share={'web': .8}), "'web' must have at least 0.8 and may have at most 0.7"), (dict(max_share={'web': .5, 'code': .4}), "'all sources' must have at least 1"),
+    (dict(min_share={'web/news': .4, 'web/science': .4}), "'web' may have at most 0.7, but its sources must have 0.8"),
+    (dict(unit='words'), "no unit called 'words'"), (dict(unit='documents', tokens_per_document={'code': 3}), 'no mean length for'), (dict(tokens_per_document={'cod': 3}), "no source called 'cod'"),
+    (dict(tokens_per_document={'code': 0}), 'must be > 0'), (dict(sizes={'web': {'science': {'high': float('nan'), 'low': 2e6}, 'news': 4e6}, 'code': 2e6}), 'sizes must be numbers'),
+    (dict(sizes={'web': {'science': {'high': 0, 'low': 2e6}, 'news': 4e6}, 'code': 2e6}), "{'web/science/high': 0}"), (dict(weights={'web': {}, 'code': 1}), "group 'web' is empty"),
+    (dict(phases=[dict(start=3, weight={})]), "no field called 'weight'"), (dict(phases=[(3,)]), 'needs a start'), (dict(phases=[(3, {'code': .5})]), 'sum to 0.5'),
+    (dict(max_epochs=float('nan')), 'max_epochs=nan'), (dict(weights={'a': True})  , 'no source')])
+def test_refusals_of_groups_and_bounds(change, says):
+    with pytest.raises(ValueError, match=says): tree(**change)
+
+def test_refusals_of_phases():
+    mix, w = tree(), tree().weights
+    for args, says in [((5, w, -1), 'ramp=-1'), ((5, w, 10**6), 'ramp=1000000'), ((5, w, 5, 'cosin'), "Did you mean 'cosine'"), ((0, w), 'between 1 and'), ((5, {'code': 1.}), 'no weight for')]:
+        with pytest.raises(ValueError, match=says): mix.then(*args)
+    with pytest.raises(TypeError, match="no field called 'max_epoch'"): mix.then(5, w, max_epoch=3)
+    with pytest.raises(ValueError, match='share=2'): mix.anneal(w, 2)
+    with pytest.raises(ValueError, match="source and also the group"): Mixture({'web': .5, 'web/a': .5}, {'web': 10**6, 'web/a': 10**6}, 10**5, max_share={'web': .5})
+    with pytest.raises(ValueError, match="no table called 'phases'"): mix.plan(by='phases')
+
+def test_a_numpy_weight_is_a_number(): assert tree(weights={'web': {'science': {'high': np.float32(.25), 'low': np.float64(.25)}, 'news': 0}, 'code': np.float64(.5)}).weights['code']==.5
+
+def test_sixty_four_sources_with_groups_are_quick():
+    import time
+    rng = np.random.default_rng(0)
+    w, sizes = rng.dirichlet(np.ones(64)), rng.integers(10**6, 10**9, 64)
+    names = [f'g{k%8}/h{k%16}/s{k}' for k in range(64)]
+    most = {f'g{k}': .13 for k in range(8)}|{f'g{k%8}/h{k}': .08 for k in range(16)}
+    start = time.perf_counter()
+    near = nearest_shares(dict(zip(names, w)), None, most)
+    assert time.perf_counter()-start<2 and all(sum(v for s,v in near.items() if s.startswith(g+'/'))<=hi+1e-9 for g,hi in most.items())
