@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'GOLDEN', 'ROUNDS', 'STEPS', 'SHAPES', 'SETTLE', 'whole_parts', 'Splits', 'shuffled', 'Phase', 'Stream',
-           'Packed', 'Rows', 'gather', 'gather_at']
+           'Packed', 'Rows', 'gather', 'gather_at', 'Ahead']
 
 # %% ../nbs/20_stream.ipynb #58c8b2c1
 import ctypes, functools, heapq, itertools
 from bisect import bisect_right
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -97,7 +98,7 @@ class Splits:
         "(B,) source of each position and (B,) how many of that source came before it."
         i = np.array(i, np.int64)
         source, before = np.empty_like(i), np.empty_like(i)
-        _jit(_draw)(i, np.zeros((1, 2), np.int64), np.zeros((1, len(self.parts)), np.int64), self.nodes, source, before)
+        _jit(_draw)(i, 2**62, np.zeros((1, 2), np.int64), np.zeros((1, len(self.parts)), np.int64), self.nodes, source, before)
         return source, before
 
     def counts(self, i:int)->np.ndarray: # (K,) int64
@@ -122,16 +123,18 @@ def _jit(fn):
 
 def _draw(
     positions, # (B,) int64
+    end,       # positions there are
     segments,  # (S,2): first position, row of the tree's root
     before,    # (S,K) draws of each source before the segment
     nodes,     # (rows,5): left parts, all parts, left row, right row, source
     source,    # (B,) filled
     place,     # (B,) filled
 ):
-    "Source of each position, and how often that source was drawn before."
+    "Source of each position, and how often that source was drawn before; False if a position is outside."
     s = 0
     for b in range(len(positions)):
         i = positions[b]
+        if i<0 or i>=end: return False
         if not (segments[s,0]<=i and (s+1==len(segments) or i<segments[s+1,0])): s = np.searchsorted(segments[:,0], i, side='right')-1
         i, row = i-segments[s,0], segments[s,1]
         while nodes[row,4]<0:
@@ -141,6 +144,7 @@ def _draw(
             else:                         i, row = i-left, nodes[row,3]
         source[b] = nodes[row,4]
         place[b] = i+before[s,source[b]]
+    return True
 
 # %% ../nbs/20_stream.ipynb #8e81d922
 GOLDEN = 0x9E3779B97F4A7C15
@@ -152,20 +156,19 @@ def shuffled(
     key,          # which shuffle, 64 bits: a number, or (B,)
 )->np.ndarray:    # (B,) int64 below `size`
     "Entry at each place of an endless list that holds 0..size-1 in a new order each epoch."
-    n = np.array(n, np.uint64).ravel()
-    size, key = (np.array(np.broadcast_to(np.asarray(v, np.uint64), n.shape)) for v in (size, key))
-    out = np.empty(len(n), np.int64)
-    _jit(_shuffle)(n, size, key, ROUNDS, out)
+    n, size, key = np.array(n, np.int64).ravel(), np.array(size, np.int64, ndmin=1), np.array(key, np.uint64, ndmin=1)
+    each, out = np.arange(len(n)), np.empty(len(n), np.int64)
+    _jit(_shuffle)(n, each*(len(size)>1), size, each*(len(key)>1), key, ROUNDS, out)
     return out
 
-def _shuffle(n, size, key, rounds, out):
-    "The entries, one by one. Numbers are scrambled by the finaliser of splitmix64 (Steele et al. 2014), written out where it is used."
+def _shuffle(n, s, sizes, c, keys, rounds, out):
+    "Entry `n` of a list of `sizes[s]` under `keys[c]`, one by one. Numbers are scrambled by the finaliser of splitmix64 (Steele et al. 2014), written out where it is used."
     m1, m2, s1, s2, s3, one = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB), np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(1)
     for t in range(len(n)):
-        w, epoch, x = size[t], n[t]//size[t], n[t]%size[t]
-        k = epoch+one
+        w, at = np.uint64(sizes[s[t]]), np.uint64(n[t])
+        x, k = at%w, at//w+one
         k = (k^(k>>s1))*m1; k = (k^(k>>s2))*m2
-        k = key[t]+(k^(k>>s3))
+        k = keys[c[t]]+(k^(k>>s3))
         k = (k^(k>>s1))*m1; k = (k^(k>>s2))*m2; k = k^(k>>s3)
         if w<=256:                            # sort by random numbers
             order = np.empty(w, np.uint64)
@@ -323,15 +326,15 @@ class Stream:
     def draws(self, positions): # (B,) int
         "(B,) source index and (B,) how many draws of that source came before."
         i = np.ascontiguousarray(positions, np.int64).ravel()
-        if len(i) and not (0<=i.min() and i.max()<self.n): raise IndexError(f"stream: positions {i.min()}..{i.max()} asked, there are 0..{self.n-1}")
-        source, place = np.empty_like(i), np.empty_like(i)
-        _jit(_draw)(i, *self.tables, source, place)
+        source, place = np.empty((2, len(i)), np.int64)
+        if not _jit(_draw)(i, self.n, *self.tables, source, place): raise IndexError(f"stream: positions {i.min()}..{i.max()} asked, there are 0..{self.n-1}")
         return source, place
 
     def at(self, positions): # (B,) int in any order
         "(B,) source index and (B,) window index of these positions."
         source, place = self.draws(positions)
-        return source, shuffled(place, self.windows[source], self.keys[source])
+        _jit(_shuffle)(place, source, self.windows, source, self.keys, ROUNDS, place)
+        return source, place
 
     def block(self, i0:int, i1:int):
         "(B,) source index and (B,) window index of positions i0 to i1-1."
@@ -474,3 +477,26 @@ def gather(
 def gather_at(stream, tokens, positions)->np.ndarray: # (B, window+1) int64
     "The token windows of these positions, in this order."
     return Rows(stream, tokens).at(positions)[0]
+
+# %% ../nbs/20_stream.ipynb #4d6f7c3e
+class Ahead:
+    "`fn(0), fn(1), ...` by number; the next ones are computed by threads while the last is used."
+    def __init__(self,
+        fn,          # int -> anything; best one that releases Python's lock, as `Rows.at` does
+        n:int,       # numbers there are
+        depth:int=2, # results to have ready
+        threads:int=1,
+    ): self.fn, self.n, self.depth, self.threads, self._ready = fn, n, max(depth, threads), threads, {}
+
+    @functools.cached_property
+    def _pool(self): return ThreadPoolExecutor(self.threads, 'ahead')
+
+    def __call__(self, i:int):
+        "The result of number `i`."
+        soon = range(i, min(i+self.depth+1, self.n))
+        for j in set(self._ready)-set(soon): self._ready.pop(j).cancel()
+        for j in soon:
+            if j not in self._ready: self._ready[j] = self._pool.submit(self.fn, j)
+        return self._ready.pop(i).result()
+
+    def __reduce__(self): return Ahead, (self.fn, self.n, self.depth, self.threads)
