@@ -12,7 +12,7 @@ import numpy as np
 
 from .callbacks import Checkpoint, Log, StopOnNaN
 from .core import seed_of
-from .stream import gather
+from .stream import Ahead, Rows
 from .models import build, save_model
 from .objectives import objectives
 from .recipe import Recipe, lr_at
@@ -22,17 +22,21 @@ from .store import file_hash, write_json
 # %% ../nbs/36_learner.ipynb #fe356ea3
 class Batches:
     "Step -> `(ids (B, T+1) int64, source index (B,), window index (B,))` of a recipe over token shards."
-    def __init__(self, recipe:Recipe, tokens:dict): # tokens: source -> Tokens
+    def __init__(self,
+        recipe:Recipe,
+        tokens:dict,  # source -> Tokens
+        ahead:int=0,  # batches that a thread makes ready before they are asked for
+    ):
         extra = sorted(set(recipe.weights)-set(tokens))
         if extra: raise LookupError(f"the recipe reads {extra}, but the token shards are {sorted(tokens)}; tokenise these sources or set other weights")
         self.tokens, self.batch = {k: tokens[k] for k in recipe.weights}, recipe.batch
         self.mixture = recipe.mixture({k: len(t) for k,t in self.tokens.items()})
         self.stream = self.mixture.stream()
-        self.sources = list(self.mixture.sources)
+        self.sources, self.rows = list(self.mixture.sources), Rows(self.stream, self.tokens)
+        if ahead: self.read = Ahead(self.read, recipe.steps, ahead)
 
-    def __call__(self, step:int):
-        i0, i1 = step*self.batch, (step+1)*self.batch
-        return gather(self.stream, self.tokens, i0, i1), *self.stream.block(i0, i1)
+    def read(self, step:int): return self.rows.at(np.arange(step*self.batch, (step+1)*self.batch))
+    def __call__(self, step:int): return self.read(step)
 
 # %% ../nbs/36_learner.ipynb #602920c6
 def adamw(model, recipe:Recipe):
@@ -108,7 +112,7 @@ def train(
         run = Run(folder)
         if run.status=='done' and run.recipe==recipe: return run
         if run.recipe!=recipe: raise ValueError(f"{folder} holds a run of another recipe ({run.record['id']}, this is {recipe.fingerprint}); choose another folder or remove it")
-    batches = Batches(recipe, tokens)
+    batches = Batches(recipe, tokens, ahead=2)
     run = Run.start(folder, recipe, mixture=batches.mixture.fingerprint, tokens={k: t.fingerprint for k,t in batches.tokens.items()})
     write_json(folder/'mixture.json', batches.mixture)
     try:
