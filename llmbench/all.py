@@ -27,6 +27,7 @@ from .objectives import *
 from .run import *
 from .callbacks import *
 from .learner import *
+from .reweigh import *
 from .metrics import *
 from .tasks import *
 from .report import *

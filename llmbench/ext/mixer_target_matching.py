@@ -10,11 +10,11 @@ import numpy as np
 
 from ..mixers import as_shares, features_of, hashed_ngrams, mixers, text_list, texts_of
 
-# %% ../../nbs/ext/mixer_target_matching.ipynb #f3485e5b
+# %% ../../nbs/ext/mixer_target_matching.ipynb #2defabed
 def mixture_proportions(
     q:np.ndarray,      # (K, B) distributions of the sources, rows sum 1
     t:np.ndarray,      # (B,) distribution of the target, sum 1
-    gap:float=1e-6,    # stop when the likelihood is this near to the best (nats per n-gram)
+    gap:float=1e-5,    # stop when the likelihood is this near to the best (nats per n-gram)
     most:int=20_000,   # rounds
 )->np.ndarray:         # (K,) weights, sum 1
     "Weights under which the mixture of `q` gives the target the highest likelihood."
