@@ -426,7 +426,7 @@ def _ids(tokens, stream, k):
     if has!=stream.windows[k]: raise ValueError(f"gather: {name!r} has {len(ids)} tokens, {has} windows of {stream.window}, but the mixture was made for "
                                                 f"{stream.windows[k]} windows; make the mixture from the sizes of these tokens")
     if ids.dtype.kind not in 'iu': raise ValueError(f"gather: {name!r} holds {ids.dtype}, but token ids are whole numbers; give an integer array")
-    return np.ascontiguousarray(ids, None if ids.dtype.itemsize>1 else np.uint16)
+    return np.ascontiguousarray(ids, ids.dtype.newbyteorder('=') if ids.dtype.itemsize>1 else np.uint16)
 
 def _addresses(arrays):
     "One view of the memory from the lowest to the highest array, and per array where in it its bytes begin and the bytes of one number."

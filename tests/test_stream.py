@@ -1,12 +1,17 @@
 """Properties of streams over random weights, phases, sizes and seeds: what single examples cannot show."""
+import itertools
+from collections import Counter
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings, strategies as st
 
+from llmbench.loader import Loader, WindowSet, WindowStream, as_is, document_mask
 from llmbench.mixture import Mixture
-from llmbench.stream import PARTS, Phase, Splits, Stream, gather, gather_at, shuffled, whole_parts
+from llmbench.stream import PARTS, Ahead, Phase, Rows, Splits, Stream, gather, gather_at, shuffled, whole_parts
 
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=25, deadline=None)
 positive = st.floats(1e-6, 1, allow_nan=False)
 shares = st.lists(positive, min_size=1, max_size=12).map(lambda w: np.array(w)/sum(w))
 
@@ -157,11 +162,11 @@ def test_a_phase_changes_nothing_before_it(stream, data):
 def test_the_error_does_not_grow_with_the_number_of_phases():
     "Phases that end where a rare source was just drawn, and others that are as short or as long as they like."
     w = np.array([2**-10, .5, .5-2**-10])
-    same = Stream('abc', [100]*3, [(600*j, w) for j in range(200)], 120_000)
+    same = Stream('abc', [100]*3, [(600*j, w) for j in range(60)], 36_000)
     assert abs(errors(same)).max()<=same.error_bound<3
     rng = np.random.default_rng(3)
     worst = []
-    for phases in (25, 400):
+    for phases in (20, 150):
         starts = np.cumsum([0, *rng.integers(1, 150, phases)])
         s = Stream('abcdefgh', [100]*8, [Phase(int(a), rng.dirichlet(np.full(8, .2)), int(rng.integers(0, 60))*(a>0)) for a in starts], int(starts[-1])+100)
         assert (errors(s)).max()<3
@@ -227,3 +232,126 @@ def test_gather_refuses_other_tokens():
     mix = Mixture(dict(a=1.), dict(a=1000), 500, 10)
     with pytest.raises(ValueError, match='900 tokens'): gather(mix.stream(), dict(a=np.arange(900)), 0, 4)
     with pytest.raises(LookupError, match="'a'"): gather(mix.stream(), dict(b=np.arange(1000)), 0, 4)
+
+def test_ids_of_any_width_and_of_mixed_widths():
+    rng, dtypes = np.random.default_rng(0), [np.uint8, np.uint16, np.int16, np.int32, np.uint32, np.int64, '>u2']
+    tokens = {str(d): rng.integers(0, 100, 200).astype(d) for d in dtypes}
+    tokens['every other'] = rng.integers(0, 100, 400)[::2]
+    stream = Stream(list(tokens), [19]*8, [(0, np.full(8, 1/8))], 100, window=10)
+    x, source, window = Rows(stream, tokens).at(np.arange(100))
+    for row, k, w in zip(x, source, window): assert (row==tokens[stream.sources[k]][w*10:w*10+11]).all()
+    with pytest.raises(ValueError, match='whole numbers'): Rows(stream, {**tokens, 'every other': np.zeros(200)})
+
+# ---- loaders
+
+class Shard:
+    "Documents of random ids, as a folder of tokens holds them."
+    def __init__(self, seed, documents, longest=60):
+        rng = np.random.default_rng(seed)
+        self.offsets = np.concatenate([[0], np.cumsum(rng.integers(1, longest, documents))])
+        self.ids = rng.integers(0, 1000, self.offsets[-1]).astype(np.uint16)
+    def __len__(self): return len(self.ids)
+
+def shards(window=16, n=300, **phases):
+    tokens = {k: Shard(i, d) for i,(k,d) in enumerate(dict(a=40, b=15, c=4).items())}
+    return Mixture(dict(a=.5, b=.3, c=.2), {k: len(t) for k,t in tokens.items()}, n*window, window, None, 1), tokens
+
+def rows_of(batches): return [tuple(p) for b in batches for p in zip(b['source'].tolist(), b['window'].tolist())]
+
+@few
+@given(st.integers(0, 300), st.integers(1, 4), st.integers(1, 4), st.booleans())
+def test_resume_at_every_position_on_any_number_of_ranks(position, world, per_rank, threads):
+    mix, tokens = shards()
+    stream, size = mix.stream(), world*per_rank
+    whole = [stream[i] for i in range(position, position+(300-position)//size*size)]
+    got = []
+    for rank in range(world):
+        loader = Loader(stream, tokens, size, rank, world, threads=1+threads)
+        loader.load_state_dict(dict(position=position))
+        got.append(list(loader))
+        assert loader.state_dict()==dict(position=position+len(whole))
+    assert [p for step in zip(*got) for i in range(per_rank) for b in step for p in rows_of([b])[i:i+1]]==whole
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_worker_processes_do_not_change_the_order(workers):
+    "Workers that share a seed and so repeat each other (datasets #7567): here a worker has no seed."
+    mix, tokens = shards()
+    stream = mix.stream()
+    load = lambda d, **k: torch.utils.data.DataLoader(d, num_workers=workers, **k)
+    assert rows_of(load(WindowStream(stream, tokens, 7), batch_size=None))==[stream[i] for i in range(294)]
+    assert rows_of(load(WindowSet(stream, tokens), batch_size=7, collate_fn=as_is))==[stream[i] for i in range(300)]
+
+def test_workers_that_are_started_afresh():
+    "Nothing of an address or a memory map must travel to a process that shares no memory with this one."
+    mix, tokens = shards()
+    loader = torch.utils.data.DataLoader(WindowStream(mix.stream(), tokens, 50), batch_size=None, num_workers=1, multiprocessing_context='spawn')
+    assert rows_of(loader)==[mix.stream()[i] for i in range(300)]
+
+def test_resume_in_a_later_epoch():
+    "A resume that starts in the second epoch and replays the first (datasets #7901, Streaming #869), or begins with the first weights again (litData)."
+    mix, tokens = shards()
+    mix = mix.then(150, dict(a=.1, b=.1, c=.8))
+    stream, W = mix.stream(), mix.windows
+    for stop in (40, 150, 151, 260):
+        first = Loader(stream, tokens, 10)
+        read = rows_of(b for b,_ in zip(first, range(stop//10)))
+        state = dict(position=len(read))
+        assert first.state_dict()['position'] in (state['position'], state['position']+10)     # zip asks for one more
+        second = Loader(stream, tokens, 10)
+        second.load_state_dict(state)
+        everything = read+rows_of(second)
+        for k in range(3):
+            windows = [w for s,w in everything if s==k]
+            for e in range(0, len(windows), W[k]): assert max(Counter(windows[e:e+W[k]]).values())==1
+    c = [s for s,_ in everything[150:]].count(2)
+    assert abs(c-.8*150)<=stream.error_bound*2
+
+def test_a_source_smaller_than_a_batch_or_empty():
+    "One window only (Megatron #705), and a source without any that has no weight (datasets #8626)."
+    tokens = dict(big=np.arange(1000), one=np.arange(11), none=np.arange(3))
+    mix = Mixture(dict(big=.5, one=.5, none=0.), {k: len(t) for k,t in tokens.items()}, 1000, 10, None)
+    batches = list(Loader(mix.stream(), tokens, 50))
+    assert len(batches)==2 and (batches[0]['ids'][batches[0]['source']==2]==torch.arange(11)).all() and Counter(batches[0]['source'].tolist())=={0: 25, 2: 25}
+
+def test_loaders_refuse():
+    mix, tokens = shards()
+    with pytest.raises(ValueError, match='rank=2 of world=2'): Loader(mix.stream(), tokens, 4, rank=2, world=2)
+    with pytest.raises(ValueError, match='position 301'): Loader(mix.stream(), tokens, 4).load_state_dict(dict(position=301))
+    with pytest.raises(ValueError, match='bare arrays'): next(iter(Loader(mix.stream(), {k: t.ids for k,t in tokens.items()}, 4, documents=True)))
+
+@few
+@given(st.integers(1, 40), st.integers(0, 5))
+def test_packed_windows_know_their_documents(window, seed):
+    tokens = dict(a=Shard(seed, 30, 20))
+    mix = Mixture(dict(a=1.), dict(a=len(tokens['a'])), 20*window, window, None, seed)
+    x = gather(mix.stream(), tokens, 0, 20, documents=True)
+    at = x.window[:, None]*window+np.arange(window+1)
+    begins = tokens['a'].offsets[x.documents]
+    assert (begins<=at).all() and (at<tokens['a'].offsets[x.documents+1]).all()
+    assert (x.positions==at-np.maximum(begins, at[:, :1])).all() and (x.ids==tokens['a'].ids[at]).all()
+
+def test_a_packed_window_gives_the_logits_of_its_documents_alone():
+    from llmbench.models import build
+    from llmbench.recipe import Recipe
+    tokens = dict(a=Shard(0, 40, 30))
+    mix = Mixture(dict(a=1.), dict(a=len(tokens['a'])), 256, 64, None)
+    model = build(Recipe(weights=dict(a=1.), tokens=1024, size=1, vocab=1000, window=64)).eval()
+    batch = next(iter(Loader(mix.stream(), tokens, 4, documents=True)))
+    ids, docs, places = (batch[k][:, :-1] for k in ('ids', 'documents', 'positions'))
+    with torch.no_grad():
+        packed = model(ids, attention_mask=document_mask(docs), position_ids=places).logits
+        mixed, apart = model(ids).logits, 0
+        for row in range(4):
+            for d in docs[row].unique():
+                here = docs[row]==d
+                alone = model(ids[row][here][None]).logits[0]
+                assert torch.allclose(packed[row][here], alone, atol=1e-5)
+                apart = max(apart, (mixed[row][here]-alone).abs().max())
+    assert apart>1e-3
+
+def test_what_is_read_ahead_is_what_is_asked_for():
+    asked = []
+    ahead = Ahead(lambda i: asked.append(i) or i*i, n=50, depth=3, threads=2)
+    order = [0, 1, 2, 3, 30, 31, 7, 8, 49, 0]
+    assert [ahead(i) for i in order]==[i*i for i in order]
+    assert max(asked)<50 and set(asked)<=set(itertools.chain(*(range(i, i+4) for i in order)))
