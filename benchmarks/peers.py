@@ -28,6 +28,11 @@ sys.modules['torchvision.transforms.functional'].to_tensor = None
 PEERS = {
     'streaming': Peer(('mosaicml-streaming==0.13.0', 'brotli==1.2.1', 'python-snappy==0.7.3', 'cramjam==2.14.0', 'zstd==1.5.7.2', 'catalogue==2.0.10', 'pillow==13.0.0'), 'streaming', NO_VISION),
     'litdata': Peer(('litdata==0.2.76', 'lightning-utilities==0.15.3', 'tifffile==2026.3.3', 'obstore==0.12.1', 'boto3==1.44.5', 'botocore==1.44.5', 'jmespath==1.1.0', 's3transfer==0.19.3'), 'litdata'),
+    'megatron': Peer(('megatron-core==0.16.1',), 'megatron.core'),
+    'olmo': Peer(('ai2-olmo-core==3.0.0', 'bettermap==1.3.1', 'boto3==1.44.5', 'botocore==1.44.5', 'cached-path==1.8.0', 'cffi==2.1.1', 'cryptography==50.0.2', 'dataclass-extensions==0.5.0',
+                  'google-api-core==2.44.0', 'google-auth==2.62.2', 'google-cloud-core==2.8.0', 'google-cloud-storage==3.17.1', 'google-crc32c==1.9.0', 'google-resumable-media==2.11.0',
+                  'googleapis-common-protos==1.76.0', 'importlib-resources==7.1.0', 'jmespath==1.1.0', 'proto-plus==1.29.0', 'protobuf==7.36.2', 'pyasn1==0.6.5', 'pyasn1-modules==0.4.2',
+                  's3transfer==0.19.3'), 'olmo_core'),
 }
 
 class NotInstalled(RuntimeError): "A peer that cannot be installed here; the message says why."
@@ -80,7 +85,8 @@ def run(
 
 def main():
     for name,peer in PEERS.items():
-        try: print(f"{name}: imports, version {run(peer, f'import {peer.module} as m; print(chr(34)+str(m.__version__)+chr(34))')}")
+        version = f"import {peer.module}, json, importlib.metadata as m; print(json.dumps(m.version('{peer.requirements[0].split('==')[0]}')))"
+        try: print(f'{name}: imports, version {run(peer, version)}')
         except RuntimeError as e: print(f'{name}: {e}')
 
 if __name__=='__main__': main()
