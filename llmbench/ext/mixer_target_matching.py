@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['mixture_proportions', 'nearest_mixture']
 
-# %% ../../nbs/ext/mixer_target_matching.ipynb #0c50400d
+# %% ../../nbs/ext/mixer_target_matching.ipynb #c8681484
 import numpy as np
 
-from ..mixers import as_shares, features_of, hashed_ngrams, mixers, text_list, texts_of
+from ..mixers import as_shares, bucket_shares, features_of, hashed_ngrams, mixers, text_list, texts_of
 
 # %% ../../nbs/ext/mixer_target_matching.ipynb #2defabed
 def mixture_proportions(
@@ -38,7 +38,7 @@ def nearest_mixture(
     u, _ = nnls(np.vstack([away/scale, np.ones(len(features))]), np.r_[np.zeros(len(target)), 1.])
     return u/u.sum()
 
-# %% ../../nbs/ext/mixer_target_matching.ipynb #235d4e5b
+# %% ../../nbs/ext/mixer_target_matching.ipynb #50adbbe3
 @mixers(source='objective of Thudi et al. 2025 (MixMin), arXiv:2502.10510, over bags of n-grams; solved by Dempster et al. 1977 (EM). Features: least squares')
 def target_matching(
     sizes:np.ndarray,   # (K,) tokens per source; only says which are empty
@@ -62,9 +62,7 @@ def target_matching(
     return as_shares(w, sizes, 'target_matching')
 
 def _shares_of_buckets(by, target, buckets):
-    "(K, B) and (B,) shares of the buckets; each source has a count of one spread over what all texts together hold."
+    "(K, B) and (B,) shares of the buckets; a source's are smoothed towards those of all texts together."
     count = lambda x: np.asarray(hashed_ngrams(x, buckets).sum(0)).ravel()
     q, t = np.stack([count(x) for x in by]), count(text_list(target, 'target_matching: the target'))
-    every = (q.sum(0)+t)/(q.sum()+t.sum())
-    q = q+every
-    return q/q.sum(1, keepdims=True), t/t.sum()
+    return bucket_shares(q, (q.sum(0)+t)/(q.sum()+t.sum())), t/t.sum()
