@@ -59,7 +59,7 @@ def export(
 )->Export:
     "The mixture for another loader, and what is lost there."
     n, shares = _counts(mix, sample, phase), sample_shares(mix, sample, phase)
-    for k in paths or (): 
+    for k in paths or ():
         if k not in mix.sources: raise ValueError(f"export: paths has {did_you_mean('source', k, mix.sources)}")
     missing = [k for k in shares if paths and k not in paths]
     if missing: raise ValueError(f"export: no path for {missing}")
@@ -121,13 +121,16 @@ def interleaved(
     return need('datasets').interleave_datasets(parts, **a['interleave']).take(a['take'])
 
 # %% ../nbs/26_samplers.ipynb #8a7b12d4
+def _one_folder(paths, to):
+    for k,p in paths.items():
+        if not isinstance(p, str): raise ValueError(f"export: {to} takes one folder a source, not {p!r} for {k!r}")
+
 def _yaml(x): return need('yaml').safe_dump(x, sort_keys=False, allow_unicode=True, width=160)
 
 @loaders(source='streaming.StreamingDataset, mosaicml/streaming')
 def streaming(mix, paths, shares, n, sample):
     "Arguments of `StreamingDataset` and of its `Stream`s, and the block of a training YAML."
-    for k,p in paths.items():
-        if not isinstance(p, str): raise ValueError(f"export: streaming takes one folder a source, not {p!r} for {k!r}")
+    _one_folder(paths, 'streaming')
     streams = {k: dict(local=paths[k], proportion=w) for k,w in shares.items()}
     rest = dict(epoch_size=n, shuffle=True, shuffle_seed=mix.seed, batching_method='random')
     return dict(streams=list(streams.values()), **rest), _yaml(dict(dataset=dict(streams=streams, **rest))), [
@@ -158,6 +161,7 @@ def megatron(mix, paths, shares, n, sample):
 @loaders(source='litdata.CombinedStreamingDataset, Lightning-AI/litData')
 def litdata(mix, paths, shares, n, sample):
     "Arguments of `CombinedStreamingDataset`."
+    _one_folder(paths, 'litdata')
     have = {k: mix.windows[mix.sources.index(k)] if sample=='window' else mix.sizes[k]/mix.tokens_per_document[k] for k in shares}
     end = {k: have[k]/w for k,w in shares.items()}
     first = min(end, key=end.get)
@@ -211,7 +215,7 @@ class DryRun:
         for k,s in enumerate(t.source): fig.add_trace(go.Scatter(x=self.at, y=self.error[:, k], name=s, mode='lines', line=dict(color=color[s], width=1.5)), row=1, col=2)
         fig.update_xaxes(title='samples drawn', row=1, col=2)
         fig.update_yaxes(tickformat='.0%', row=1, col=1)
-        return fig.update_layout(title=f'{self.n:,} samples{" (the loader ended)" if self.ended else ""}: never more than {self.worst:,.1f} off', height=400)
+        return fig.update_layout(title=f'{self.n:,} samples{" (the loader ended)" if self.ended else ""}: never more than {self.worst:,.1f} off', height=420, margin=dict(t=84))
 
 def dry_run(
     loader,         # a Mixture or Stream, or anything one can loop over: samples or batches of them
