@@ -181,8 +181,10 @@ def _laplace(t, f, J, z, noise, sd):
     "(B,P,P) whitening matrix A of the posterior (its covariance is A'A) and (B,R) values predicted for each run without it."
     r, weight = z-f, _weigh(z-f, noise)
     A = np.linalg.inv(np.linalg.cholesky(_precision(J, weight, sd)))
-    h = np.minimum(weight*(np.matmul(J, A.swapaxes(1, 2))**2).sum(2), 0.95)
-    return A, z-r/(1-h)
+    bent = weight/np.sqrt(1+(r/noise)**2)
+    H = np.linalg.inv(np.linalg.cholesky(_precision(J, bent, sd)))
+    a = (np.matmul(J, H.swapaxes(1, 2))**2).sum(2)
+    return A, z-r*(1+a*weight/np.maximum(1-a*bent, .1))
 
 def one_thread():
     "One thread for linear algebra: on many small matrices threads only wait for each other."
