@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['pairs', 'cmd_run', 'describe', 'cmd_ls', 'cmd_show', 'cmd_report', 'cmd_data', 'cmd_doctor', 'gpu', 'cmd_lab',
-           'parser', 'main']
+           'cmd_mix', 'rows_text', 'parser', 'main']
 
 # %% ../nbs/62_cli.ipynb #d2029760
 import argparse, errno, json, shutil, subprocess, sys
@@ -13,8 +13,10 @@ from pathlib import Path
 from . import __version__
 from .batch import RunFailed, find_notebook, parameters_of, run_names, run_notebook
 from .core import plain
+from .mixture import Mixture
 from .run import Run, environment, find_runs, packages
-from .show import duration
+from .samplers import SAMPLES, dry_run, export, loaders
+from .show import duration, number
 from .store import read_json
 
 # %% ../nbs/62_cli.ipynb #47432837
@@ -97,6 +99,25 @@ def cmd_lab(a):
     first = root/'tutorials'/'first_mixture.ipynb'
     return subprocess.call([sys.executable, '-m', 'jupyterlab', str(first if first.exists() else root)])
 
+# %% ../nbs/62_cli.ipynb #ea0a1cb0
+def cmd_mix(a):
+    "a mixture file: its plan, itself for another loader, or a dry run of its order: llmbench mix plan runs/mine/mixture.json"
+    mix = Mixture.open(a.file)
+    if a.action=='plan': return rows_text(mix.plan(a.by), a.json)
+    if a.action=='dry':
+        run = dry_run(mix, a.samples)
+        if a.json: return json.dumps(plain(dict(samples=run.n, worst=run.worst, bound=mix.stream().error_bound, table=run.table.to_dict('records'))))
+        return rows_text(run.table)+f'\n\n{run.n:,} samples: never more than {run.worst:.2f} off (proven: {mix.stream().error_bound:.2f})'
+    if not a.to: raise ValueError(f"mix export: name the loader with --to: {', '.join(sorted(loaders.all()))}")
+    e = export(mix, a.to, pairs(a.path) or None, a.sample, a.phase)
+    return json.dumps(plain(e), ensure_ascii=False) if a.json else str(e)
+
+def rows_text(t, as_json=False)->str:
+    "A table as lines of text, numbers as people read them; or as JSON."
+    t = t.astype(object).where(t.notna(), None)
+    if as_json: return json.dumps(plain(t.to_dict('records')))
+    return t.map(lambda v: '' if v is None else number(plain(v))).to_string(index=False) if len(t) else 'no rows'
+
 # %% ../nbs/62_cli.ipynb #cfaab26d
 def parser()->argparse.ArgumentParser:
     "One sub-command a verb."
@@ -120,6 +141,15 @@ def parser()->argparse.ArgumentParser:
     v = verb('data', cmd_data)
     v.add_argument('spec', help="sources, like 'web=web/*.jsonl.gz code=src/**/*.py'")
     v.add_argument('-o', '--out', required=True, help='folder for the corpus')
+    v = verb('mix', cmd_mix)
+    v.add_argument('action', choices=['plan', 'export', 'dry'], help='tokens and epochs of each source; for another loader; draw samples and count')
+    v.add_argument('file', help='a mixture, as Mixture.save wrote it')
+    v.add_argument('--by', default='source', choices=['source', 'phase', 'group'], help='plan: the rows of the table')
+    v.add_argument('--to', help=f"export: {', '.join(sorted(loaders))}")
+    v.add_argument('--path', action='append', default=[], metavar='SOURCE=PATH', help='export: where the loader finds a source (repeatable)')
+    v.add_argument('--sample', default='window', choices=SAMPLES, help='export: what the loader counts')
+    v.add_argument('--phase', type=int, help='export: one phase of a schedule, from 0')
+    v.add_argument('-n', '--samples', type=int, default=100_000, help='dry: samples to draw (100000)')
     verb('doctor', cmd_doctor)
     verb('lab', cmd_lab)
     return p
