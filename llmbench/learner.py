@@ -17,7 +17,7 @@ from .models import build, save_model
 from .objectives import objectives
 from .recipe import Recipe, lr_at
 from .run import Run
-from .store import file_hash, write_json
+from .store import file_hash
 
 # %% ../nbs/36_learner.ipynb #fe356ea3
 class Batches:
@@ -114,7 +114,7 @@ def train(
         if run.recipe!=recipe: raise ValueError(f"{folder} holds a run of another recipe ({run.record['id']}, this is {recipe.fingerprint}); choose another folder or remove it")
     batches = Batches(recipe, tokens, ahead=2)
     run = Run.start(folder, recipe, mixture=batches.mixture.fingerprint, tokens={k: t.fingerprint for k,t in batches.tokens.items()})
-    write_json(folder/'mixture.json', batches.mixture)
+    batches.mixture.save(folder/'mixture.json')
     try:
         learner = Learner(build(recipe), batches, recipe, run, [Log(), StopOnNaN(), Checkpoint(checkpoint_every, checkpoint_seconds), *callbacks], objective)
         learner.fit()
