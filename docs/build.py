@@ -1,7 +1,7 @@
 """Build the documentation site from the notebooks: `python docs/build.py`, then open _docs/index.html.
 
 1. Run a copy of every notebook (nbclient); a finished run is kept in _exec/ and used again while the notebook and the modules it uses are unchanged.
-2. Finish each page: definitions with their comments above the folded source, links between names, plots for one local plotly.js, formulas as MathML.
+2. Finish each page: definitions with their comments above the folded source, links between names, plots for one local plotly.js, live studios, formulas as MathML.
 3. Sphinx (myst-nb, book theme). The site asks nothing of the network: it can be read from a folder, offline.
 """
 import argparse, ast, hashlib, json, os, re, shutil, subprocess, sys, tempfile, textwrap, time
@@ -127,8 +127,8 @@ def api_text(node, code, page, level):
 
 def directives(cell): return dict(re.findall(r'^#\|\s*([\w-]+):?[ \t]*(.*)$', cell.source, re.M))
 
-def finish_code(cell, page, names, seen, level):
-    "The cells that a code cell becomes; descriptions of names get headings of this level."
+def finish_code(cell, page, names, seen, level, models=None):
+    "The cells that a code cell becomes; descriptions of names get headings of this level, `models` are the notebook's widgets."
     import nbformat.v4 as v4
     said = directives(cell)
     code = re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M).strip()
@@ -136,7 +136,7 @@ def finish_code(cell, page, names, seen, level):
     tags = [t for t in cell.metadata.get('tags', []) if t in ('parameters', 'hide-input', 'remove-input', 'remove-output')]
     if 'hide_input' in said or said.get('echo')=='false': tags.append('remove-input')
     if 'hide_output' in said or said.get('output')=='false': tags.append('remove-output')
-    out = v4.new_code_cell(code, id=cell.id, execution_count=cell.execution_count, metadata={'tags': tags}, outputs=[finish_output(o) for o in cell.outputs])
+    out = v4.new_code_cell(code, id=cell.id, execution_count=cell.execution_count, metadata={'tags': tags}, outputs=[finish_output(o, models or {}) for o in cell.outputs])
     if not {'export', 'exports', 'exporti'} & said.keys(): return [out]
     body = ast.parse(code).body
     if all(isinstance(n, IMPORTS) for n in body): return []
@@ -146,8 +146,10 @@ def finish_code(cell, page, names, seen, level):
     if all(isinstance(n, (*DEFS, *IMPORTS)) for n in body) or code.count('\n')>FOLD: out.metadata['tags'].append('hide-input') # short values stay in sight
     return [*(v4.new_markdown_cell(api_text(n, code, page, level), id=f'{cell.id}-{i}') for i,n in enumerate(defined)), out]
 
-def finish_output(o):
-    "An output for a page without a kernel: plots become data for plots.js, views of widgets give way to their text."
+STUDIO = 'llmbench.studio.StudioWidget'
+
+def finish_output(o, models={}):
+    "An output for a page without a kernel: plots become data for plots.js, studios for studio.js, views of other widgets give way to their text."
     import nbformat.v4 as v4
     data = o.get('data', {})
     if PLOTLY in data:
@@ -156,6 +158,10 @@ def finish_output(o):
         html = (f'<div class="lb-plot" style="min-height:{height}px" role="img" aria-label="{plot_title(fig)}">'
                 f'<script type="application/json">{json.dumps(fig).replace("</", "<" + chr(92) + "/")}</script></div>')
         return v4.new_output('display_data', {'text/html': html})
+    state = models.get(data.get(WIDGET, {}).get('model_id'), {}).get('state', {})
+    if state.get('_anywidget_id')==STUDIO:
+        from llmbench.studio import mount_html
+        return v4.new_output('display_data', {'text/html': f'<div class="lb-live">{mount_html({k: state[k] for k in ("spec", "value", "runs_to_do", "saved")})}</div>'})
     if WIDGET in data and len(data)>1: data.pop(WIDGET)
     return o
 
@@ -180,10 +186,11 @@ def finish(path, nb, index):
     import nbformat.v4 as v4
     page, names, seen, cells = page_name(path), public_names(page_name(path)), set(), []
     links = {os.path.relpath(p, path.parent): f'{page_name(p)}.ipynb' for p in notebooks()} | {os.path.relpath(ROOT/'CHANGELOG.md', path.parent): 'changelog.md'}
+    models = nb.metadata.get('widgets', {}).get('application/vnd.jupyter.widget-state+json', {}).get('state', {})
     level = 2 # of the headings of names: 3 from the first section on
     for c in nb.cells:
         if c.cell_type=='markdown' and re.search(r'^## ', c.source, re.M): level = 3
-        if c.cell_type=='code': cells += finish_code(c, page, names, seen, level)
+        if c.cell_type=='code': cells += finish_code(c, page, names, seen, level, models)
         elif c.cell_type=='markdown': cells.append(v4.new_markdown_cell(finish_text(c.source, page, index, links), id=c.id))
     if path.parent.name==SHOWN:
         cells.insert(1, v4.new_markdown_cell(f'This notebook is a job: `llmbench run {path.stem}` runs it with the parameters below, or with yours. It is shown here without results.', id='shown'))
@@ -217,12 +224,14 @@ def write_source(done):
 
 def sphinx(out):
     "Run Sphinx; a warning is an error. The site appears whole or stays as it was."
+    from llmbench.studio import page_script
     from plotly.offline import get_plotlyjs
     with tempfile.TemporaryDirectory() as made:
         static = Path(made)/'static' # beside the site, which Sphinx writes into made/site
         static.mkdir()
         (static/'plotly.min.js').write_text(get_plotlyjs(), encoding='utf-8')
-        shutil.copyfile(ROOT/'llmbench'/'static'/'llmbench.css', static/'llmbench.css')
+        (static/'studio.js').write_text(page_script(), encoding='utf-8')
+        for name in ('llmbench.css', 'studio.css'): shutil.copyfile(ROOT/'llmbench'/'static'/name, static/name)
         args = ['-q', '-W', '--keep-going', '-j', 'auto', '-c', str(ROOT/'docs'), '-d', str(SOURCE/'.doctrees'), '-D', f'html_static_path={ROOT/"docs"/"_static"},{static}']
         code = subprocess.run([sys.executable, '-m', 'sphinx', *args, str(SOURCE), f'{made}/site'], cwd=ROOT).returncode
         if not code:

@@ -7,7 +7,7 @@ __all__ = ['STEP', 'PILE', 'PILE_TOKENS_PER_BYTE', 'share_out', 'shift_shares', 
            'save_html', 'regmix_folder', 'regmix_runs', 'studio']
 
 # %% ../nbs/64_studio.ipynb #fc46adeb
-import csv, functools, inspect, json, warnings
+import csv, functools, inspect, json, re
 from importlib.resources import files
 from pathlib import Path
 
@@ -135,11 +135,20 @@ def _target_of(law, target): # (M,) or None
     if t.shape!=(len(law.targets),) or not (np.isfinite(t).all() and (t>=0).all() and t.sum()>0): raise ValueError(f"studio: target must be {len(law.targets)} weights >= 0, one per loss of {law.targets}, not {t.tolist()}")
     return t/t.sum()
 
-def _parts(weights, names): return whole_parts([weights[k] for k in names]).tolist()
+def _parts(weights, names, full=()): # `full`: sources at their cap of epochs, which are rounded down
+    n = whole_parts([weights[k] for k in names]).tolist()
+    hi = [int(weights[k]*PARTS) if k in full else PARTS for k in names]
+    return share_out(PARTS, n, [0]*len(n), hi) or n
+
+def _full(mix, weights=None): # sources read as often as they may, at the mixture's own or other token shares
+    caps = mix.max_epochs if isinstance(mix.max_epochs, dict) else dict.fromkeys(mix.sizes, mix.max_epochs)
+    w = weights or _token_shares(mix)
+    return {k for k,W in zip(mix.sources, mix.windows) if caps.get(k) and mix.n*w[k]>=caps[k]*W*(1-1e-5)}
 
 def _value_of(mix, names):
     "What the widget edits of a mixture."
-    phases = [dict(start=0, parts=_parts(mix.weights, names), ramp=0, shape='linear'), *(dict(p, parts=_parts(p['weights'], names)) for p in mix.phases)]
+    full = _full(mix)
+    phases = [dict(start=0, parts=_parts(mix.weights, names, full), ramp=0, shape='linear'), *(dict(p, parts=_parts(p['weights'], names, full)) for p in mix.phases)]
     for p in phases: p.pop('weights', None)
     return dict(unit=mix.unit, budget=mix.budget, locks=[False]*len(names), selected=0, slot='A', other=None, phases=phases)
 
@@ -196,10 +205,10 @@ def presets_of(studio)->list:
         needs = {p.name for p in list(takes.values())[1:] if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
         if name=='natural' or next(iter(takes), None)!='sizes' or not needs<={'budget'}: continue
         given = dict(budget=studio._value['budget'])|(dict(max_epochs=cap) if cap else {})
-        try: out[name] = weigh(name, mix.sizes, **{k: v for k,v in given.items() if k in takes}), mixers.sources.get(name, '').split(',')[0], given['budget'] if 'budget' in takes else None
+        try: out[name] = weigh(name, mix.sizes, **{k: v for k,v in given.items() if k in takes}), re.split('[,;:]', mixers.sources.get(name, ''))[0], given['budget'] if 'budget' in takes else None
         except ValueError: continue                       # caps that cannot be met at this budget
     for law in studio.laws: out[f'{law.law}: lowest loss'] = _proposal(studio, law), 'law', None
-    return [dict(name=n, note=note, budget=budget, parts=_parts(w, names)) for n,(w,note,budget) in (out|{n: (normalise(w), 'yours', None) for n,w in studio.own.items()}).items()]
+    return [dict(name=n, note=note, budget=budget, parts=_parts(w, names, _full(mix, w))) for n,(w,note,budget) in (out|{n: (normalise(w), 'yours', None) for n,w in studio.own.items()}).items()]
 
 def _token_shares(mix): # source -> share of the tokens over the whole run
     p = mix.plan()
@@ -448,7 +457,11 @@ def _file_text(studio, value):
     except ValueError as e: return dict(error=str(e))
     return dict(text=json.dumps({**plain(mix), 'kind': 'mixture', 'hash': mix.fingerprint}, indent=1, ensure_ascii=False)+'\n')
 
-def _mimebundle(studio, **kw): return studio.widget._repr_mimebundle_(**kw)
+def _mimebundle(studio, **kw):
+    shown = studio.widget._repr_mimebundle_(**kw)
+    data = shown[0] if isinstance(shown, tuple) else shown
+    data['text/plain'] = repr(studio)
+    return shown
 
 Studio.widget = functools.cached_property(make_widget)
 Studio.widget.__set_name__(Studio, 'widget')

@@ -110,37 +110,25 @@ const tokenShares = (spec, value, parts) => {
   return value.unit === 'documents' ? timesLength(w, spec.per_document) : w;
 };
 
-// Pieces of the run on which the weights move along one ramp or stand still: {from, to, a, b, span, shape}, in sequences. A phase
-// ends the one before, its ramp too.
-function pieces(spec, value, n) {
-  const out = [];
-  let now = null;
-  value.phases.forEach((p, i) => {
-    const w = tokenShares(spec, value, p.parts), end = i + 1 < value.phases.length ? value.phases[i + 1].start : n, ramp = i ? p.ramp : 0, turn = Math.min(p.start + ramp, end);
-    if (turn > p.start) {
-      const g = shapeAt((turn - p.start) / ramp, p.shape), a = now;
-      out.push({from: p.start, to: turn, a, b: w, span: ramp, shape: p.shape});
-      now = a.map((v, k) => v + (w[k] - v) * g);
-    }
-    if (turn < end || !ramp) now = w;
-    if (turn < end) out.push({from: turn, to: end, a: w, b: w, span: end - turn, shape: 'linear'});
-  });
-  return out;
-}
-
+const STEPS = 64; // a ramp is a stair of at most so many steps, as in the stream
 const shapeAt = (u, shape) => shape === 'cosine' ? (1 - Math.cos(Math.PI * u)) / 2 : u;
-// Integral of the ramp from 0 to u in [0, 1]: how much of the new weights has been read.
-const ramped = (u, shape) => shape === 'cosine' ? u / 2 - Math.sin(Math.PI * u) / (2 * Math.PI) : u * u / 2;
 
-// Sequences of source k among the first i.
-function readBefore(all, k, i) {
-  let s = 0;
-  for (const {from, to, a, b, span, shape} of all) {
-    if (i <= from) break;
-    const d = Math.min(i, to) - from;
-    s += a[k] * d + (a[k] === b[k] ? 0 : (b[k] - a[k]) * span * ramped(d / span, shape));
-  }
-  return s;
+// The stair of the run: pieces {from, to, w} with w the shares of the tokens; a phase ends the one before, its ramp too.
+function pieces(spec, value, n) {
+  let stair = [];
+  value.phases.forEach((p, i) => {
+    const w = tokenShares(spec, value, p.parts);
+    stair = stair.filter(s => s.from < p.start);
+    const before = stair.length ? stair[stair.length - 1].w : w, steps = i ? Math.min(STEPS, p.ramp) : 0;
+    for (let j = 0; j < steps; j++) {
+      const x = shapeAt((j + 0.5) / steps, p.shape);
+      stair.push({from: p.start + Math.floor(j * p.ramp / steps), w: before.map((v, k) => (1 - x) * v + x * w[k])});
+    }
+    stair.push({from: p.start + (i ? p.ramp : 0), w});
+  });
+  stair = stair.filter(s => s.from < n);
+  stair.forEach((s, i) => { s.to = i + 1 < stair.length ? stair[i + 1].from : n; });
+  return stair;
 }
 
 // What each source gives over the whole run, and which one runs out first.
@@ -148,15 +136,17 @@ function plan(spec, value) {
   const n = Math.floor(value.budget / spec.window), all = pieces(spec, value, n), K = spec.names.length;
   const out = {n, mean: [], tokens: [], epochs: [], drawn: n * spec.window, unique: 0, worth: 0, first: null};
   for (let k = 0; k < K; k++) {
-    const read = readBefore(all, k, n), W = spec.windows[k], e = W ? read / W : read ? Infinity : 0;
+    let read = 0, ends = null;
+    const W = spec.windows[k];
+    for (const {from, to, w} of all) {
+      if (ends === null && W && read + w[k] * (to - from) > W * (1 + 1e-9)) ends = Math.round(from + (W - read) / w[k]);
+      read += w[k] * (to - from);
+    }
+    const e = W ? read / W : read ? Infinity : 0;
     out.mean.push(read / n); out.tokens.push(read * spec.window); out.epochs.push(e);
     out.unique += Math.min(read, W) * spec.window;
     out.worth += W ? worth(W * spec.window, e) : 0;
-    if (e > 1 + 1e-9 && W) {
-      let a = 0, b = n;
-      while (b - a > 0.5) { const m = (a + b) / 2; if (readBefore(all, k, m) < W) a = m; else b = m; }
-      if (!out.first || b < out.first.at) out.first = {k, at: Math.round(b)};
-    }
+    if (ends !== null && (!out.first || ends < out.first.at)) out.first = {k, at: ends};
   }
   return out;
 }
@@ -220,13 +210,14 @@ function exponential(floor, q) {
 }
 
 function linear(form, q) { // in the shares and, with a floor, their logarithms
-  const K = q.length, columns = () => { const x = Array.from(q); if (form.floor !== null) for (let k = 0; k < K; k++) x.push(Math.log(q[k] + form.floor)); return x; };
+  const K = q.length, turned = form.turn[0].map((_, p) => Float64Array.from(form.turn, r => r[p])), columns = () => { const x = Array.from(q); if (form.floor !== null) for (let k = 0; k < K; k++) x.push(Math.log(q[k] + form.floor)); return x; };
   return {
     value: m => { const x = columns(); let s = 0; for (let i = 0; i < x.length; i++) s += form.coef[m][i] * x[i]; return form.intercept[m] + s; }, work: 2 * K,
     error(m) {
-      const x = columns(), z = new Float64Array(form.turn[0].length);
-      form.turn.forEach((r, i) => r.forEach((v, p) => { z[p] += (x[i] - form.centre[i]) * v; }));
-      return form.sigma[m] * Math.sqrt(1 / form.runs + sum(z.map(v => v * v)));
+      const x = columns();
+      let s = 1 / form.runs;
+      for (const t of turned) { let z = 0; for (let i = 0; i < x.length; i++) z += (x[i] - form.centre[i]) * t[i]; s += z * z; }
+      return form.sigma[m] * Math.sqrt(s);
     },
   };
 }
@@ -322,11 +313,12 @@ function pageModel(traits) {
 class Board {
   constructor(model) {
     this.model = model; this.spec = model.get('spec'); this.value = copy(model.get('value'));
-    this.past = []; this.future = []; this.base = null; this.listeners = [];
+    this.past = []; this.future = []; this.told = 0; this.base = null; this.listeners = [];
     this.law = makeLaw(this.spec.law);
     this.option = 0; this.against = {kind: 'preset', at: this.spec.baseline}; this.remembered = null;
   }
   get phase() { return this.value.phases[this.value.selected]; }
+  get mean() { return plan(this.spec, this.value).mean; } // shares of the tokens over the whole run
   get n() { return Math.floor(this.value.budget / this.spec.window); }
   alone(budget = this.value.budget) {
     if (!this.law || !this.law.repeats) return this.law && this.law.alone;
@@ -347,15 +339,18 @@ class Board {
   end() { if (this.dragging) { this.dragging = false; this.publish(); } }
   undo() { if (this.past.length) { this.future.push(copy(this.value)); this.value = this.past.pop(); this.base = null; this.publish(); } }
   redo() { if (this.future.length) { this.past.push(copy(this.value)); this.value = this.future.pop(); this.base = null; this.publish(); } }
-  publish() {
-    this.mine = true;
-    this.model.set('value', copy(this.value));
-    this.mine = false;
-    this.model.save_changes();
+  publish() { // a drag tells Python ten times a second, and always how it ended
+    if (!this.dragging || performance.now() - this.told > 100) {
+      this.mine = true;
+      this.model.set('value', copy(this.value));
+      this.mine = false;
+      this.model.save_changes();
+      this.told = performance.now();
+    }
     this.listeners.forEach(f => f());
   }
   adopt() { // Python, or another view of the same model, set the value
-    if (this.mine || same(this.model.get('value'), this.value)) return;
+    if (this.mine || this.dragging || same(this.model.get('value'), this.value)) return;
     this.past.push(copy(this.value)); this.future = []; this.base = null;
     this.value = copy(this.model.get('value'));
     this.listeners.forEach(f => f());
@@ -434,9 +429,11 @@ class Board {
   // Everything the right-hand side shows.
   prediction(mean) {
     const law = this.law, o = law.options[this.option], alone = this.alone(), b = this.baseline(), aloneB = b.budget ? this.alone(b.budget) : alone;
-    const p = law.predict(mean, alone), s = law.scale(mean, alone), q = law.predict(b.w, aloneB), r = law.scale(b.w, aloneB), dot = x => sum(x.map((v, i) => v * o.t[i]));
+    const key = JSON.stringify([b.w, aloneB]); // the baseline stands still while a share is dragged
+    if (this.kept?.key !== key) this.kept = {key, q: law.predict(b.w, aloneB), r: law.scale(b.w, aloneB)};
+    const p = law.predict(mean, alone), s = law.scale(mean, alone), {q, r} = this.kept, dot = x => sum(x.map((v, i) => v * o.t[i]));
     const domains = law.targets.map((name, x) => ({name, loss: p[x], half: law.score[x] * s[x], change: p[x] - q[x], wide: law.pair[x] * Math.hypot(s[x], r[x])}));
-    return {domains, loss: dot(p), half: o.score * dot(s), gain: dot(q) - dot(p), wide: o.pair * Math.hypot(dot(s), dot(r)), support: law.support(mean), against: b.name};
+    return {domains, loss: dot(p), half: o.score * dot(s), gain: dot(q) - dot(p), wide: o.pair * Math.hypot(dot(s), dot(r)), support: law.support(mean), against: b.name, same: mean.every((w, k) => Math.abs(w - b.w[k]) < 2e-6)};
   }
   // What Python would refuse in this mixture, in words; empty when it is fine.
   troubles(at) {
@@ -507,11 +504,13 @@ function icon(name) {
 }
 const button = (label, act, {name, title, ...props} = {}) =>
   h('button', {type: 'button', title: title || null, 'aria-label': label ? null : title, onclick: act, ...props}, name ? icon(name) : null, label ? h('span', {}, label) : null);
-const put = (el, text) => { if (el.textContent !== text) el.textContent = text; };
-const attr = (el, name, value) => { if (el.getAttribute(name) !== value) el.setAttribute(name, value); };
-const look = (el, name, value) => { if (el.style[name] !== value) el.style[name] = value; };
+const put = (el, text) => { const t = el.firstChild; if (!t) el.textContent = text; else if (t.data !== text) { if (t.nodeType === 3) t.data = text; else el.textContent = text; } };
+const known = new WeakMap(); // what was set last: reading it back is slow
+const changed = (el, name, value) => { let had = known.get(el); if (!had) known.set(el, had = {}); return had[name] !== value && ((had[name] = value), true); };
+const attr = (el, name, value) => { if (changed(el, `@${name}`, value)) el.setAttribute(name, value); };
+const look = (el, name, value) => { if (changed(el, name, value)) el.style[name] = value; };
 const signed = (x, digits) => Math.abs(x) < 0.5 * 10 ** -digits ? (0).toFixed(digits) : (x < 0 ? '−' : '+') + Math.abs(x).toFixed(digits);
-const nice = x => { const p = 10 ** Math.floor(Math.log10(x)); return [1, 2, 3, 5, 10].find(m => m * p >= x * 0.999999) * p; };
+const nice = x => { const p = 10 ** Math.floor(Math.log10(x)); return [1, 1.5, 2, 3, 5, 7, 10].find(m => m * p >= x * 0.999999) * p; };
 
 // The largest share that a bar has room for: it is chosen again only when no drag is going on.
 const AXES = [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1];
@@ -588,16 +587,16 @@ function row(board, ui, k) {
   const lock = button('', () => board.change(v => { v.locks[k] = !v.locks[k]; }), {class: 'lock', 'aria-pressed': 'false', title: `lock ${name}`, tabindex: -1});
   const shutIcon = icon('shut'), openIcon = icon('open');
   lock.append(openIcon, shutIcon);
-  const fill = h('i'), knob = h('s'), tick = h('u', {title: `natural: ${percent(spec.natural[k])}`}), range = h('em'), ghost = h('q');
-  const bar = h('span', {class: 'bar', tabindex: 0, role: 'slider', 'aria-label': `${name}, share`, 'aria-orientation': 'horizontal', 'data-source': k}, range, fill, ghost, tick, knob);
+  const fill = h('i'), knob = h('b'), slide = h('s', {}, knob), tick = h('u', {title: `natural: ${percent(spec.natural[k])}`}), range = h('em'), ghost = h('q');
+  const bar = h('span', {class: 'bar', tabindex: 0, role: 'slider', 'aria-label': `${name}, share`, 'aria-orientation': 'horizontal', 'data-source': k}, range, h('span', {class: 'trough'}, fill), ghost, tick, slide); // fill and handle move by transforms: no layout
   const share = h('input', {class: 'num field share', 'aria-label': `${name}, share in percent`, inputmode: 'decimal', tabindex: -1,
     onfocus: e => e.target.select(), onchange: e => { board.set(k, parseFloat(e.target.value.replace(',', '.')) / 100 * PARTS || 0); ui.draw(true); }, onkeydown: e => { if (e.key === 'Enter') e.target.blur(); }});
   const tokens = h('span', {class: 'num'}), badge = h('span', {class: 'ep'}), arrow = h('span', {class: 'pull num'}, h('b'), h('span'));
   const el = h('div', {class: 'row'}, lock, h('span', {class: 'nm', title: name}, name), bar, share, tokens, badge, arrow);
-  for (const x of [fill]) x.style.background = spec.colors[k];
+  fill.style.background = spec.colors[k];
   knob.style.borderColor = spec.colors[k];
   draggable(bar, {
-    begin: () => { board.begin(); ui.hold(true); }, end: () => { ui.hold(false); board.end(); ui.tell(k); }, grab: () => Math.min(board.phase.parts[k] / PARTS / ui.axis, 1),
+    begin: () => { board.begin(); ui.row = k; ui.hold(true); }, end: () => { ui.hold(false); board.end(); ui.tell(k); }, grab: () => Math.min(board.phase.parts[k] / PARTS / ui.axis, 1),
     move: x => board.set(k, x * ui.axis * PARTS, {live: true, keep: true}),
   });
   bar.addEventListener('keydown', e => {
@@ -612,7 +611,8 @@ function row(board, ui, k) {
   });
   return {el, bar, draw(at, natural, other) {
     const v = board.value, n = board.phase.parts[k], scale = ui.axis * PARTS, to = x => `${clamp(x / scale, 0, 1) * 100}%`, e = at.epochs[k], level = e <= 1 + 1e-9 ? 'g' : e <= 4 + 1e-9 ? 'a' : 'r';
-    look(fill, 'width', to(n)); look(knob, 'left', to(n)); look(tick, 'left', to(natural[k])); look(tick, 'display', natural[k] > scale ? 'none' : '');
+    const part = clamp(n / scale, 0, 1) * 100;
+    look(fill, 'transform', `translateX(${(part - 100).toFixed(3)}%)`); look(slide, 'transform', `translateX(${part.toFixed(3)}%)`); look(tick, 'left', to(natural[k])); look(tick, 'display', natural[k] > scale ? 'none' : '');
     look(ghost, 'display', other ? '' : 'none');
     if (other) look(ghost, 'left', to(other[k]));
     const bound = spec.lo[k] > 0 || spec.hi[k] < PARTS;
@@ -623,6 +623,7 @@ function row(board, ui, k) {
     attr(lock, 'aria-pressed', String(v.locks[k])); attr(el, 'class', v.locks[k] ? 'row locked' : 'row');
     put(tokens, big(v.unit === 'documents' ? at.tokens[k] / spec.per_document[k] : at.tokens[k]));
     put(badge, times(e)); attr(badge, 'class', `ep ${level}`);
+    if (ui.held && ui.row !== k) return; // what is spoken or shown on hovering waits for the end of a drag
     attr(badge, 'title', `${times(e).replace('×', '')} passes over ${big(spec.sizes[k])} tokens` + (level === 'r' ? ': more than 4, most of it is lost' : level === 'a' ? ': repeated' : ''));
     attr(bar, 'aria-valuemin', (spec.lo[k] / PARTS * 100).toFixed(1)); attr(bar, 'aria-valuemax', (spec.hi[k] / PARTS * 100).toFixed(1)); attr(bar, 'aria-valuenow', (n / PARTS * 100).toFixed(2));
     attr(bar, 'aria-valuetext', `${percent(n)}, ${times(e).replace('×', '')} passes${v.locks[k] ? ', locked' : ''}`); attr(bar, 'aria-disabled', String(v.locks[k]));
@@ -635,8 +636,8 @@ function row(board, ui, k) {
 
 function rowsView(board, ui) {
   const {spec} = board, rows = spec.names.map((_, k) => row(board, ui, k));
-  const caption = h('span'), unit = h('span', {class: 'num'});
-  const head = h('div', {class: 'row head'}, h('span'), h('span', {}, 'source'), caption, h('span', {class: 'num'}, 'share'), unit, h('span', {class: 'mid'}, 'epochs'),
+  const caption = h('span'), what = h('span'), unit = h('span', {class: 'num'});
+  const head = h('div', {class: 'row head'}, h('span'), what, caption, h('span', {class: 'num'}, 'share'), unit, h('span', {class: 'mid'}, 'epochs'),
     h('span', {class: 'num pullhead', title: 'what 1% more of this source, taken from all others alike, does to the predicted loss'}, board.law ? 'pull' : ''));
   const bits = spec.names.map((name, k) => { const i = h('i'); i.style.background = spec.colors[k]; return i; });
   const bar = h('div', {class: 'sum', role: 'img'}, ...bits), foot = h('div', {class: 'foot'}), facts = ['drawn', 'unique', 'worth'].map(w => h('span', {class: w}));
@@ -646,9 +647,10 @@ function rowsView(board, ui) {
   return {el, rows, draw(at) {
     const v = board.value, natural = v.unit === 'documents' ? ui.naturalDocuments : spec.natural, other = v.other && v.other.unit === v.unit ? v.other.phases[Math.min(v.selected, v.other.phases.length - 1)].parts : null;
     rows.forEach(r => r.draw(at, natural, other));
-    put(caption, `${v.phases.length > 1 ? `phase ${v.selected + 1} · ` : ''}0 to ${ui.axis * 100}% · tick: natural${spec.lo.some(n => n > 0) || spec.hi.some(n => n < PARTS) ? ' · dashes: allowed' : ''}${other ? ` · ring: ${v.slot === 'A' ? 'B' : 'A'}` : ''}`);
-    put(unit, v.unit);
-    bits.forEach((b, k) => { look(b, 'width', `${board.phase.parts[k] / PARTS * 100}%`); attr(b, 'title', `${spec.names[k]} ${percent(board.phase.parts[k])}`); });
+    put(what, v.phases.length > 1 ? `source · phase ${v.selected + 1}` : 'source');
+    put(caption, `0 to ${ui.axis * 100}% · tick: natural${spec.lo.some(n => n > 0) || spec.hi.some(n => n < PARTS) ? ' · dashes: allowed' : ''}${other ? ` · ring: ${v.slot === 'A' ? 'B' : 'A'}` : ''}`);
+    put(unit, v.unit); attr(caption, 'title', caption.textContent);
+    bits.forEach((b, k) => { look(b, 'width', `${board.phase.parts[k] / PARTS * 100}%`); if (!ui.held) attr(b, 'title', `${spec.names[k]} ${percent(board.phase.parts[k])}`); });
     attr(bar, 'aria-label', `shares of ${v.unit}; they sum to ${percent(sum(board.phase.parts))}`);
     put(facts[0], `${big(at.drawn)} drawn`); put(facts[1], `${big(at.unique)} unique`); put(facts[2], `${big(at.worth)} worth after repeats`);
     const f = at.first;
@@ -686,10 +688,11 @@ function schedule(board, ui) {
   return {el, draw(at) {
     const v = board.value, n = at.n, all = pieces(spec, v, n), stops = [];
     if (made !== v.phases.length) build();
-    for (const p of all) { // corners of the stacked areas; a cosine is drawn by 12 chords
-      const steps = p.shape === 'cosine' ? 12 : 1, d = p.to - p.from;
-      for (let s = 0; s <= steps; s++) { const g = shapeAt(d * s / steps / p.span, p.shape); stops.push([(p.from + d * s / steps) / n * W, p.a.map((a, k) => a + (p.b[k] - a) * g)]); }
-    }
+    all.forEach(({from, to, w}, i) => { // corners of the stacked areas; of a ramp's stair every fourth step is enough
+      const ramp = v.phases.some(p => from >= p.start && from < p.start + p.ramp);
+      if (!ramp) stops.push([from / n * W, w], [to / n * W, w]);
+      else if (i % 4 === 0) stops.push([(from + to) / 2 / n * W, w]);
+    });
     let floor = stops.map(() => 0);
     areas.forEach((area, k) => {
       const top = stops.map(([, w], s) => floor[s] + w[k] * H), there = top.some((t, s) => t - floor[s] > 1e-3);
@@ -699,7 +702,7 @@ function schedule(board, ui) {
     const many = v.phases.length > 1, p = board.phase, left = i => v.phases[i].start / n * 100;
     tabs.forEach((t, i) => {
       look(t, 'left', `${left(i)}%`); look(t, 'width', `${(i + 1 < tabs.length ? left(i + 1) : 100) - left(i)}%`);
-      attr(t, 'aria-pressed', String(many && i === v.selected)); attr(t, 'aria-label', `edit phase ${i + 1}`);
+      attr(t, 'aria-pressed', String(i === v.selected)); attr(t, 'aria-label', `edit phase ${i + 1}`);
     });
     handles.forEach((w, j) => { look(w, 'left', `${left(j + 1)}%`); attr(w, 'aria-valuenow', left(j + 1).toFixed(1)); attr(w, 'aria-valuetext', `after ${big(v.phases[j + 1].start * spec.window)} tokens`); });
     put(title, many ? `Schedule · phase ${v.selected + 1} of ${v.phases.length}` : 'Schedule · one phase');
@@ -732,7 +735,7 @@ function lawView(board, ui) {
     put(loss, p.loss.toFixed(d)); put(half, ` ± ${p.half.toFixed(d)}`);
     const way = p.gain - p.wide > 0 ? 'down' : p.gain + p.wide < 0 ? 'up' : 'flat', b = Math.abs(p.gain), [lo, hi] = p.gain < 0 ? [-p.gain - p.wide, -p.gain + p.wide] : [p.gain - p.wide, p.gain + p.wide];
     attr(delta, 'class', `delta ${way}`);
-    put(delta.lastChild, `${b.toFixed(d)} ${p.gain >= 0 ? 'lower' : 'higher'} than ${p.against} (${level}%: ${lo.toFixed(d).replace('-', '−')} to ${hi.toFixed(d)})${way === 'flat' ? ', no clear difference' : ''}`);
+    put(delta.lastChild, p.same ? `the same shares as ${p.against}` : `${b.toFixed(d)} ${p.gain >= 0 ? 'lower' : 'higher'} than ${p.against} (${level}%: ${lo.toFixed(d).replace('-', '−')} to ${hi.toFixed(d)})${way === 'flat' ? ', no clear difference' : ''}`);
     attr(delta, 'title', delta.lastChild.textContent);
     put(scale.children[1].firstChild, signed(-ui.span, d).replace(/0+$/, '').replace(/\.$/, '')); put(scale.children[1].lastChild, signed(ui.span, d).replace(/0+$/, '').replace(/\.$/, ''));
     p.domains.forEach((x, i) => {
@@ -743,8 +746,8 @@ function lawView(board, ui) {
     });
     const far = p.support > 1, list = board.model.get('runs_to_do'), listed = list.some(r => same(r, wholeParts(at.mean)));
     attr(notes, 'class', far ? 'note' : 'note quiet'); notes.hidden = false;
-    put(warn, p.support > 2 ? `Far from the runs: the nearest is ${p.support.toFixed(1)} times their own spacing away. Take the numbers above as a guess.`
-      : far ? `Near the edge: the nearest run is ${p.support.toFixed(1)} times the runs' own spacing away; intervals may be too narrow.` : `Among the runs: the nearest is ${p.support.toFixed(1)} times their own spacing away.`);
+    put(warn, p.support > 2 ? `Far from the runs: the nearest is ${p.support.toFixed(1)} of their spacings away. The numbers above are a guess.`
+      : far ? `Near the edge: the nearest run is ${p.support.toFixed(2)} of their spacings away. Intervals may be too narrow.` : `Among the runs: the nearest is ${p.support.toFixed(2)} of their spacings away.`);
     put(train.lastChild, listed ? 'On the list of runs to do' : 'Train this one next'); train.disabled = listed;
     put(count, list.length ? `${list.length} run${list.length > 1 ? 's' : ''} to do` : '');
   }, cheapest(found) {
@@ -878,7 +881,7 @@ function render({model, el}) {
   const bar = toolbar(board, ui), sources = rowsView(board, ui), phases = schedule(board, ui), law = board.law ? lawView(board, ui) : null;
   const drawTroubles = at => {
     const wrong = board.troubles(at);
-    attr(trouble, 'class', wrong.length ? 'note bad' : 'note bad none'); trouble.hidden = false;
+    attr(trouble, 'class', wrong.length ? 'note bad' : 'note bad none'); trouble.hidden = !spec.groups.length && !spec.singles.length && spec.max_epochs.every(m => m === null);
     put(trouble.firstChild, wrong.map(w => w.text).join(' '));
     trouble.lastChild.hidden = !wrong.some(w => w.over);
   };
@@ -888,18 +891,18 @@ function render({model, el}) {
     if ((e.ctrlKey || e.metaKey) && !typing && (key === 'z' || key === 'y')) { if (key === 'y' || e.shiftKey) board.redo(); else board.undo(); e.preventDefault(); }
     e.stopPropagation(); // the notebook has shortcuts of its own
   });
-  const changed = () => board.adopt(), redraw = () => ui.draw(), respec = () => {
+  const adopt = () => board.adopt(), redraw = () => ui.draw(), respec = () => {
     board.spec.presets = model.get('spec').presets; ui.draw();
   };
   board.listeners.push(redraw);
-  model.on('change:value', changed); model.on('change:saved', redraw); model.on('change:runs_to_do', redraw); model.on('change:spec', respec);
+  model.on('change:value', adopt); model.on('change:saved', redraw); model.on('change:runs_to_do', redraw); model.on('change:spec', respec);
   if (!law) root.classList.add('nolaw');
   el.append(root);
   ui.draw();
   el.studio = {board, ui};
   return () => {
     clearTimeout(timer); clearTimeout(sayTimer); clearTimeout(ui.telling); closers.forEach(f => f());
-    model.off('change:value', changed); model.off('change:saved', redraw); model.off('change:runs_to_do', redraw); model.off('change:spec', respec);
+    model.off('change:value', adopt); model.off('change:saved', redraw); model.off('change:runs_to_do', redraw); model.off('change:spec', respec);
   };
 }
 
