@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 import llmbench.dedup as D
 from llmbench.corpus import Corpus
-from llmbench.dedup import bands_rows, contaminated, decontaminate, detection_curve, drop_exact, drop_near, fold_words, near_duplicates
+from llmbench.dedup import (bands_rows, contaminated, contamination, decontaminate, deduplicate, detection_curve, drop_exact, drop_near, fold_words, mark_near,
+                           near_duplicates, passages)
 from llmbench.show import table_html
 
 quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -244,7 +245,13 @@ def test_planted_validation_text_is_found_by_source():
     out = decontaminate(train, valid)
     last = out.story[-1]
     assert last['dropped']=={'copy of a validation document of news': 1, 'copy of a validation document of 中文': 1, 'holds 50% of a validation document of news': 1}
-    assert last['against']['news']=={'documents': 2, 'dropped': 2, 'documents_found': 2, 'boilerplate': 0.0} and last['sources']['code']['rows']==20
+    news = last['against']['news']
+    assert news=={'documents': 2, 'documents_found': 2, 'dropped': 2, 'boilerplate': 0.0, 'largest_share': 1.0, 'sources': {'web': 2},
+                  'why': {'copy of a validation document': 1, 'holds 50% of a validation document': 1}} and last['sources']['code']['rows']==20
+    table = contamination(out).set_index('task')
+    assert table['dropped'].to_dict()=={'news': 2, '中文': 1} and table.loc['中文', 'passages'].startswith('春天来了') and table['found_share'].tolist()==[1, 1]
+    every = passages(contaminated(train, valid), train, valid)
+    assert len(every)==3 and [p[:6] in t for p,t in zip(every['passage'], train.pandas().set_index('id').loc[every['id'], 'text'])]==[True]*3
     assert [e['valid_source'] for e in last['examples']]==['news', 'news', '中文'] and last['examples'][2]['passage'].startswith('春天来了')
     assert text(1).startswith(last['examples'][0]['passage'].removesuffix(' …')) and json.dumps(last['examples'])
 
