@@ -18,9 +18,9 @@ def _tensors(
     positions,       # (B,) int
     documents:bool,  # with the place in the document and the number of the document
 )->dict:
-    "ids, source and window of these positions as int64 tensors."
-    names = ('ids', 'positions', 'documents', 'source', 'window') if documents else ('ids', 'source', 'window')
-    return dict(zip(names, map(torch.from_numpy, rows.packed(positions) if documents else rows.at(positions))))
+    "Token ids of these positions (and what goes with each token) as int64 tensors, source and window of each row as arrays."
+    got = rows.packed(positions)._asdict() if documents else dict(zip(('ids', 'source', 'window'), rows.at(positions)))
+    return {k: v if k in ('source', 'window') else torch.from_numpy(v) for k,v in got.items()}
 
 class WindowSet(Dataset):
     "A stream as a map-style dataset: position -> dict of tensors."

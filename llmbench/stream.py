@@ -36,62 +36,61 @@ def whole_parts(
     return n
 
 # %% ../nbs/20_stream.ipynb #2745e5e4
-class _Node(NamedTuple):
-    "A source (a leaf) or two nodes, and the parts they hold together."
-    parts:int
-    source:int=-1
-    sides:tuple=()
-
-def _join(*sides): return _Node(sum(s.parts for s in sides), sides=sides)
+# a tree is a leaf (parts, source) or a node (parts, left tree, right tree)
+def _join(a, b): return a[0]+b[0], a, b
 
 def _pairs(leaves):
     "Tree by joining the two smallest again and again (Huffman)."
-    heap = [(n.parts, i, n) for i,n in enumerate(leaves)]
+    heap = [(n[0], i, n) for i,n in enumerate(leaves)]
     heapq.heapify(heap)
     for i in range(len(heap), 2*len(heap)-1):
         a, b = heapq.heappop(heap)[2], heapq.heappop(heap)[2]
-        heapq.heappush(heap, (a.parts+b.parts, i, _join(b, a)))
+        heapq.heappush(heap, (a[0]+b[0], i, _join(b, a)))
     return heap[0][2]
 
 def _halves(leaves):
     "Tree by cutting the list, largest first, where the two sides are most equal."
     if len(leaves)==1: return leaves[0]
-    left = list(itertools.accumulate(n.parts for n in leaves))
-    cut = min(range(1, len(leaves)), key=lambda c: abs(2*left[c-1]-left[-1]))
+    left = list(itertools.accumulate(n[0] for n in leaves))
+    half = bisect_right(left, left[-1]//2)
+    cut = min(range(max(half, 1), min(half+2, len(leaves))), key=lambda c: abs(2*left[c-1]-left[-1]), default=1)
     return _join(_halves(leaves[:cut]), _halves(leaves[cut:]))
 
 def _deal(leaves):
     "Tree by dealing the sources, largest first, to the lighter of two sides."
     if len(leaves)==1: return leaves[0]
-    sides, weight = ([], []), [0, 0]
+    a, b, x, y = [], [], 0, 0
     for n in leaves:
-        lighter = int(weight[1]<weight[0])
-        sides[lighter].append(n)
-        weight[lighter] += n.parts
-    return _join(*map(_deal, sides))
+        if y<x: b.append(n); y += n[0]
+        else:   a.append(n); x += n[0]
+    return _join(_deal(a), _deal(b))
 
-def _bounds(node, err=0.):
-    "Pairs (source, largest error in sequences) when a node rounds by 1/2 at most and `err` came in from above."
-    if not node.sides: return [(node.source, err)]
-    return [pair for s in node.sides for pair in _bounds(s, 0.5+err*s.parts/node.parts)]
+def _bounds(tree, out, err=0.):
+    "Into `out` the largest error of each source, in sequences, when a node rounds by 1/2 at most and `err` came in from above."
+    if len(tree)==2: out[tree[1]] = err
+    else:
+        for side in tree[1:]: _bounds(side, out, 0.5+err*side[0]/tree[0])
+    return out
 
 # %% ../nbs/20_stream.ipynb #baed6132
 class Splits:
     "Deals out positions 0, 1, 2, ... to sources in exact proportion, by a tree of rounded splits; no state, any position at once."
     def __init__(self, parts:np.ndarray): # (K,) int, the share of each source in common units
         self.parts = np.asarray(parts, np.int64)
-        leaves = [_Node(v, k) for v,k in sorted(((v, k) for k,v in enumerate(self.parts.tolist()) if v>0), key=lambda o: (-o[0], o[1]))]
-        bounds = [(max(b for _,b in pairs), i, tree, dict(pairs)) for i,tree in enumerate(build(leaves) for build in (_pairs, _halves, _deal)) if (pairs := _bounds(tree))]
-        self.error_bound, _, self.tree, bound = min(bounds)
-        self.bounds = np.array([bound.get(k, 0.) for k in range(len(self.parts))]) # (K,) largest error of each source
+        leaves = sorted(((v, k) for k,v in enumerate(self.parts.tolist()) if v>0), key=lambda o: (-o[0], o[1]))
+        trees = [build(leaves) for build in (_pairs, _halves, _deal)]
+        bounds = [_bounds(tree, {}) for tree in trees]
+        best = min(range(3), key=lambda i: max(bounds[i].values()))
+        self.tree, self.error_bound = trees[best], max(bounds[best].values())
+        self.bounds = np.array([bounds[best].get(k, 0.) for k in range(len(self.parts))]) # (K,) largest error of each source
         self.nodes = []                       # rows (left parts, all parts, left row, right row, source); -1 for the source of an inner node
         self._add(self.tree)
         self.nodes = np.array(self.nodes, np.int64)
 
-    def _add(self, node):
+    def _add(self, tree):
         row = len(self.nodes)
-        self.nodes.append((1, 1, row, row, node.source))
-        if node.sides: self.nodes[row] = (node.sides[0].parts, node.parts, *map(self._add, node.sides), -1)
+        self.nodes.append((1, 1, row, row, tree[1]))
+        if len(tree)==3: self.nodes[row] = (tree[1][0], tree[0], self._add(tree[1]), self._add(tree[2]), -1)
         return row
 
     def at(self, i:np.ndarray): # (B,) positions
