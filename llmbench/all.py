@@ -21,6 +21,7 @@ from .mixers import *
 from .fits import *
 from .laws import *
 from .formula import *
+from .samplers import *
 from .recipe import *
 from .models import *
 from .objectives import *
