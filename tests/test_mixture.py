@@ -209,13 +209,17 @@ def test_units_name_the_same_order():
     near = Mixture.nearest(d.weights, d.sizes, d.budget, max_epochs=4., window=100, unit='documents', tokens_per_document=d.tokens_per_document, max_share={'web': .5})
     assert np.isclose(near.in_unit('tokens').weights['code'], .5)
 
-def test_sizes_and_lengths_are_measured():
-    class Shard:                                                                              # what Mixture.of reads of Tokens
-        def __init__(self, tokens, documents): self.n, self.offsets = tokens, range(documents+1)
-        def __len__(self): return self.n
-    mix = Mixture.of({'web': {'a': Shard(30_000, 300)}, 'b': Shard(10_000, 10)}, window=100)
-    assert mix.sizes=={'b': 10_000, 'web/a': 30_000} and mix.tokens_per_document=={'b': 1000., 'web/a': 100.} and mix.weights=={'b': .25, 'web/a': .75} and mix.budget==40_000
-    assert np.isclose(Mixture.of({'web': {'a': Shard(30_000, 300)}, 'b': Shard(10_000, 10)}, unit='documents', window=100).weights['b'], 10/310)
+def test_sizes_and_lengths_are_measured(tmp_path):
+    from llmbench.corpus import Corpus
+    from llmbench.tokens import fertility, train_tokenizer, write_tokens
+    corpus = Corpus.of({'web/a': [f'the {i}th short text' for i in range(300)], 'b': [' '.join(f'{i} and {j} are numbers' for j in range(90)) for i in range(10)]})
+    tokens = write_tokens(corpus, train_tokenizer(corpus, vocab=270), tmp_path, progress=False)
+    measured, mix = fertility(tokens), Mixture.of({'web': {'a': tokens['web/a']}, 'b': tokens['b']}, window=32)
+    assert mix.sizes==measured.tokens.to_dict() and mix.tokens_per_document==measured.tokens_per_document.to_dict() and mix.budget==measured.tokens.sum()
+    assert np.allclose(list(mix.weights.values()), measured.tokens/measured.tokens.sum()) and mix.tokens_per_document['b']>20*mix.tokens_per_document['web/a']
+    documents = Mixture.of(tokens, unit='documents', window=32)
+    assert np.isclose(documents.weights['b'], 10/310) and (documents.plan().tokens==mix.plan().tokens).all()
+    assert np.allclose(mix.plan().documents, [10, 300], rtol=.02)
 
 def test_what_was_read_stays_read():
     mix = Mixture(dict(a=.5, b=.5), dict(a=100_001, b=50_001), 100_000, window=100)

@@ -200,3 +200,24 @@ def test_dry_run_of_batches_and_generators():
     assert one.n==many.n==600 and one.table.equals(many.table)
     assert np.isclose(one.worst, dry_run(mix, 600).worst, atol=.01) and not one.ended and dry_run(iter(names), 2000, mix.weights, str).ended
     assert one.error.shape==(400, 3) and one.at[-1]==600 and len(one.plot().data)==5
+
+# ---- the command line
+
+def test_mix_verb(tmp_path, capsys):
+    from llmbench.cli import main
+    mix, file = mixture(.25).then(500, dict(a=.6, b=.3, c=.1), 100), str(tmp_path/'mix.json')
+    mix.save(file)
+    def say(*args):
+        code = main(['mix', *args])
+        return code, capsys.readouterr()
+    code, said = say('plan', file, '--by', 'phase', '--json')
+    rows = json.loads(said.out)
+    assert code==0 and [r['tokens'] for r in rows]==mix.plan(by='phase').tokens.tolist() and [r['runs_out_at_sequence'] for r in rows].count(None)==5
+    assert say('plan', file)[1].out.splitlines()[0].split()[:3]==['source', 'weight', 'tokens']
+    code, said = say('dry', file, '-n', '700', '--json')
+    assert code==0 and json.loads(said.out)['samples']==700 and json.loads(said.out)['worst']<=json.loads(said.out)['bound']
+    code, said = say('export', file, '--to', 'streaming', '--sample', 'document', '--phase', '1', '--path', 'a=x', '--path', 'b=y', '--path', 'c=z')
+    assert code==0 and said.out.rstrip('\n')==str(export(mix, 'streaming', dict(a='x', b='y', c='z'), 'document', 1))
+    for args, words in [(('export', file), 'name the loader'), (('export', file, '--to', 'olm'), "Did you mean 'olmo'"), (('plan', str(tmp_path/'no.json')), 'no.json')]:
+        code, said = say(*args)
+        assert code==2 and words in said.err and not said.out and 'Traceback' not in said.err
