@@ -45,8 +45,9 @@ class Registry(dict):
         return fn
 
     def __missing__(self, name):
-        _load_plugins()
-        if name in self: return self[name]
+        for ending in (f'_{name}', ''):                  # the module that is named after it, then all
+            _load_plugins(ending)
+            if name in self: return self[name]
         raise LookupError(did_you_mean(self.kind, name, self))
 
     def find(self, name_or_fn):
@@ -65,12 +66,13 @@ class Registry(dict):
 
 # %% ../nbs/00_core.ipynb #8f3ea91c
 @functools.cache
-def _load_plugins():
-    "Import every module of llmbench.ext and every one that an installed package announces in the entry-point group `llmbench`; each registers its own members."
+def _load_plugins(ending=''): # of the names of modules; '' takes all, those of other packages too
+    "Import the modules of llmbench.ext, and what installed packages announce in the entry-point group `llmbench`; each registers its own members."
     try: ext = importlib.import_module('llmbench.ext')
     except ModuleNotFoundError: ext = None
-    for m in pkgutil.iter_modules(ext.__path__ if ext else []): importlib.import_module(f'llmbench.ext.{m.name}')
-    for ep in entry_points(group='llmbench'): ep.load()
+    for m in pkgutil.iter_modules(ext.__path__ if ext else []):
+        if m.name.endswith(ending): importlib.import_module(f'llmbench.ext.{m.name}')
+    for ep in entry_points(group='llmbench') if not ending else (): ep.load()
 
 # %% ../nbs/00_core.ipynb #b2797955
 def plain(x):

@@ -127,12 +127,12 @@ def test_mixture_proportions_against_a_general_solver(K, seed):
 
 @few
 @given(st.integers(2, 6), st.integers(1, 8), st.integers(0, 10**6))
-def test_nearest_mixture_is_the_projection_on_the_hull(K, D, seed):
+def test_nearest_in_hull_is_the_projection(K, D, seed):
     "No vertex lies on the target's side of the plane through the answer."
-    from llmbench.ext.mixer_target_matching import nearest_mixture
+    from llmbench.ext.mixer_target_matching import nearest_in_hull
     g = rng('hull', seed)
     f, t = g.normal(size=(K, D))*10**g.uniform(-3, 3), g.normal(size=D)
-    w = nearest_mixture(f, t)
+    w = nearest_in_hull(f, t)
     x = w@f
     assert abs(w.sum()-1)<1e-9 and (w>=0).all() and ((f-x)@(t-x)).max()<=1e-6*(1+abs(f).max()**2+t@t)
 
