@@ -146,8 +146,6 @@ def finish_code(cell, page, names, seen, level, models=None):
     if all(isinstance(n, (*DEFS, *IMPORTS)) for n in body) or code.count('\n')>FOLD: out.metadata['tags'].append('hide-input') # short values stay in sight
     return [*(v4.new_markdown_cell(api_text(n, code, page, level), id=f'{cell.id}-{i}') for i,n in enumerate(defined)), out]
 
-STUDIO = 'llmbench.studio.StudioWidget'
-
 def finish_output(o, models={}):
     "An output for a page without a kernel: plots become data for plots.js, studios for studio.js, views of other widgets give way to their text."
     import nbformat.v4 as v4
@@ -159,7 +157,7 @@ def finish_output(o, models={}):
                 f'<script type="application/json">{json.dumps(fig).replace("</", "<" + chr(92) + "/")}</script></div>')
         return v4.new_output('display_data', {'text/html': html})
     state = models.get(data.get(WIDGET, {}).get('model_id'), {}).get('state', {})
-    if state.get('_anywidget_id')==STUDIO:
+    if state.get('_anywidget_id', '').endswith('.StudioWidget'):
         from llmbench.studio import mount_html
         return v4.new_output('display_data', {'text/html': f'<div class="lb-live">{mount_html({k: state[k] for k in ("spec", "value", "runs_to_do", "saved")})}</div>'})
     if WIDGET in data and len(data)>1: data.pop(WIDGET)

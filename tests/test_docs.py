@@ -183,3 +183,26 @@ def test_formulas():
 def test_a_formula_that_cannot_be_shown_stops_the_build(tex):
     from sphinx.errors import ExtensionError
     with pytest.raises(ExtensionError, match='no MathML for'): mathml.mathml(tex, 'inline')
+
+@pytest.mark.parametrize('name', ['tutorials/mixing_studio', 'guide/studio'])
+def test_a_studio_lives_on_its_page(visit, page, name):
+    "The widget of the notebook, without a kernel: dragged, keyed, undone."
+    page = visit(f'{name}.html')
+    page.wait_for_selector('.lb-studio .src .bar')
+    value = lambda: page.evaluate("document.querySelector('.lb-studio').parentElement.studio.board.value.phases[0].parts")
+    before, handle, bar = value(), page.locator('.bar b').nth(1), page.locator('.bar').nth(1)
+    bar.scroll_into_view_if_needed()
+    box, track = handle.bounding_box(), bar.bounding_box()
+    page.mouse.move(box['x']+box['width']/2, box['y']+box['height']/2); page.mouse.down(); page.mouse.move(track['x']+.7*track['width'], track['y']+5, steps=5); page.mouse.up()
+    page.keyboard.press('ArrowRight')
+    assert value()!=before and sum(value())==2**20
+    page.keyboard.press('Control+z'); page.keyboard.press('Control+z')
+    assert value()==before
+    page.set_viewport_size({'width': 390, 'height': 800})
+    try: assert page.evaluate('document.documentElement.scrollWidth')<=392
+    finally: page.set_viewport_size({'width': 1400, 'height': 1000})
+
+def test_a_studio_becomes_data_for_its_script():
+    state = dict(_anywidget_id='llmbench.studio.StudioWidget', spec=dict(title='</script><b>'), value={}, runs_to_do=[], saved=[])
+    out = build.finish_output(v4.new_output('display_data', {build.WIDGET: {'model_id': 'm'}, 'text/plain': 'x'}), {'m': {'state': state}})['data']['text/html']
+    assert out.count('</script>')==1 and 'lb-studio-data' in out

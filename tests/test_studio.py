@@ -43,7 +43,7 @@ def page(browser, tmp_path):
     page.on('dialog', lambda d: wrong.append(f'dialog: {d.message}'))
     def show(studio=None):
         page.goto((studio or Studio(mixture())).save_html(tmp_path/'studio.html').as_uri())
-        page.wait_for_selector('.lb-studio .row .bar')
+        page.wait_for_selector('.lb-studio .src .bar')
         return page
     yield show
     context.close()
@@ -128,7 +128,7 @@ def drag(page, row, to, steps=8, release=True):
 
 def test_names_are_text(page):
     p = page(Studio(mixture(), title='</script><img src=x onerror=alert(1)>'))
-    assert p.locator('.row .nm').all_text_contents()==NAMES and p.locator('.lb-studio img').count()==0
+    assert p.locator('.src .nm').all_text_contents()==NAMES and p.locator('.lb-studio img').count()==0
 
 def test_dragging_with_the_mouse(page, one_law):
     p = page(Studio(mixture(), one_law))
@@ -329,7 +329,7 @@ def test_jupyterlab(browser, lab):
     page.evaluate('() => window.jupyterapp.restored.then(() => true)')
     page.wait_for_function("() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status==='idle'", timeout=120_000)
     run_cell(page, 0)
-    page.wait_for_selector('.lb-studio .row .bar', timeout=120_000)
+    page.wait_for_selector('.lb-studio .src .bar', timeout=120_000)
     page.wait_for_timeout(300)
     shown = lambda: page.evaluate("document.querySelector('.lb-studio').parentElement.studio.board.value")
     def agree():

@@ -592,7 +592,7 @@ function row(board, ui, k) {
   const share = h('input', {class: 'num field share', 'aria-label': `${name}, share in percent`, inputmode: 'decimal', tabindex: -1,
     onfocus: e => e.target.select(), onchange: e => { board.set(k, parseFloat(e.target.value.replace(',', '.')) / 100 * PARTS || 0); ui.draw(true); }, onkeydown: e => { if (e.key === 'Enter') e.target.blur(); }});
   const tokens = h('span', {class: 'num'}), badge = h('span', {class: 'ep'}), arrow = h('span', {class: 'pull num'}, h('b'), h('span'));
-  const el = h('div', {class: 'row'}, lock, h('span', {class: 'nm', title: name}, name), bar, share, tokens, badge, arrow);
+  const el = h('div', {class: 'src'}, lock, h('span', {class: 'nm', title: name}, name), bar, share, tokens, badge, arrow);
   fill.style.background = spec.colors[k];
   knob.style.borderColor = spec.colors[k];
   draggable(bar, {
@@ -620,7 +620,7 @@ function row(board, ui, k) {
     if (bound) { look(range, 'left', to(spec.lo[k])); look(range, 'right', `${100 - clamp(spec.hi[k] / scale, 0, 1) * 100}%`); attr(range, 'class', spec.hi[k] > scale ? 'past' : ''); }
     if (document.activeElement !== share || ui.force) share.value = percent(n);
     share.disabled = v.locks[k];
-    attr(lock, 'aria-pressed', String(v.locks[k])); attr(el, 'class', v.locks[k] ? 'row locked' : 'row');
+    attr(lock, 'aria-pressed', String(v.locks[k])); attr(el, 'class', v.locks[k] ? 'src locked' : 'src');
     put(tokens, big(v.unit === 'documents' ? at.tokens[k] / spec.per_document[k] : at.tokens[k]));
     put(badge, times(e)); attr(badge, 'class', `ep ${level}`);
     if (ui.held && ui.row !== k) return; // what is spoken or shown on hovering waits for the end of a drag
@@ -637,7 +637,7 @@ function row(board, ui, k) {
 function rowsView(board, ui) {
   const {spec} = board, rows = spec.names.map((_, k) => row(board, ui, k));
   const caption = h('span'), what = h('span'), unit = h('span', {class: 'num'});
-  const head = h('div', {class: 'row head'}, h('span'), what, caption, h('span', {class: 'num'}, 'share'), unit, h('span', {class: 'mid'}, 'epochs'),
+  const head = h('div', {class: 'src head'}, h('span'), what, caption, h('span', {class: 'num'}, 'share'), unit, h('span', {class: 'mid'}, 'epochs'),
     h('span', {class: 'num pullhead', title: 'what 1% more of this source, taken from all others alike, does to the predicted loss'}, board.law ? 'pull' : ''));
   const bits = spec.names.map((name, k) => { const i = h('i'); i.style.background = spec.colors[k]; return i; });
   const bar = h('div', {class: 'sum', role: 'img'}, ...bits), foot = h('div', {class: 'foot'}), facts = ['drawn', 'unique', 'worth'].map(w => h('span', {class: w}));
