@@ -226,14 +226,14 @@ def next_runs(
     x = _next_pool(law, target, lo, hi, epochs, seed) if pool is None else np.asarray(pool, float)
     if not 1<=n<=len(x): raise ValueError(f"law: next_runs of n={n} from {len(x)} mixtures; ask for 1 to {len(x)}")
     chosen = _least_variance(law, law._seen(x, epochs), t, n, focus) if law.fit.factor else _furthest(law, x, n)
-    return whole_shares(x[chosen]) if pool is None else x[chosen]
+    return x[chosen]
 
-def _next_pool(law, target, lo, hi, epochs, seed): # (530,K)
+def _next_pool(law, target, lo, hi, epochs, seed): # (Q,K), Q up to 530
     g, mean = rng('next runs', seed, law.weights, law.losses), law.weights.mean(0)
     lo, hi = (np.asarray(_ordered(b, law.names, 'bound'), float) for b in (lo, hi))
     best = np.maximum(law.propose(target, lo=lo, hi=hi, epochs=epochs, kl=1e-3), 1e-4)
     near = [g.dirichlet(b*len(b)*20) for b in [np.maximum(best, 1e-3)]*30]
-    return np.concatenate([candidates(mean, 319, g, lo, hi), candidates(.8*best+.2*mean, 179, g, lo, hi), cap_weights(np.maximum(near, 1e-9), hi, lo)])
+    return np.unique(whole_shares(np.concatenate([candidates(mean, 319, g, lo, hi), candidates(.8*best+.2*mean, 179, g, lo, hi), cap_weights(np.maximum(near, 1e-9), hi, lo)])), axis=0)
 
 def _least_variance(law, x, t, n, focus):
     "Greedy: indices of `x` whose results lower the weighted variance of the others most."

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from llmbench.core import rng
 from llmbench.fits import Fit, check_table, effective_data, laws, map_fit, power_law, simplex_design, _power_curve, _power_prior
 from llmbench.formula import evaluate_spec, law_spec, spec_support
-from llmbench.laws import Law, fit_law
+from llmbench.laws import Law, fit_law, thaw
 
 DATA = Path(__file__).resolve().parent.parent/'data'/'regmix'
 
@@ -61,12 +61,14 @@ def test_intervals_cover_on_small_tables():
         hits.append(((lo<=t)&(t<=hi)).mean())
     assert .85<=np.mean(hits)<=.99, np.mean(hits)
 
-def test_wider_where_nothing_was_tried():
+@pytest.mark.parametrize('name, times', [('effective_data', 3), ('effective_data_gp', 3), ('ridge', 3), ('linear', 1.3), ('mixing_law', 1.3), ('olmix', 1.3)])
+def test_wider_where_nothing_was_tried(name, times):
+    "Runs keep the last source below a fifth; the interval where there is nothing but it is wider, and the distance says that it is outside."
     w = rng('near').dirichlet(np.array([20, 20, 20, 1.]), 30)
     f = world(4, 1, 3)
-    law = fit_law(w, f(w)+rng('n').normal(0, .01, (30, 1)))
+    law = fit_law(w, f(w)+rng('n').normal(0, .01, (30, 1)), name)
     width = lambda q: np.subtract(*law.predict(q)[:0:-1])[0, 0]
-    assert width([0, 0, 0, 1])>3*width(w.mean(0)) and law.support([0, 0, 0, 1])[0]>2>1>law.support(w[0])[0]
+    assert width([0, 0, 0, 1])>times*width(w.mean(0)) and law.support([0, 0, 0, 1])[0]>2>1>law.support(w[0])[0]
 
 @pytest.mark.parametrize('seed', range(4))
 def test_a_known_law_is_found_again(seed):
@@ -93,7 +95,7 @@ def test_losses_are_fitted_independently(tables):
     both, one = power_law(w[:60], y[:60]), power_law(w[:60], y[:60, 4:5])
     assert np.allclose(both.predict(w[60:90])[:, 4:5], one.predict(w[60:90]), atol=1e-3)
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.floats(.01, 100), st.floats(-5, 5))
 def test_units_of_the_loss_do_not_matter(scale, shift):
     f, w = world(3, 1, 1), simplex_design(3, 12)
@@ -129,6 +131,112 @@ def test_repeats_count_for_less():
     fresh, four, forty = (law.predict(q, epochs=e)[0][0, 0] for e in (np.ones(3), [6, 1, 1], [60, 1, 1]))
     assert fresh<four<forty and four-fresh<.35*(forty-fresh)
 
+def test_a_proposal_knows_that_text_runs_out():
+    f, w = world(3, 1, 5), simplex_design(3, 15)
+    law = fit_law(w, f(w), epochs=np.ones(3))
+    k = int(law.propose(kl=0).argmax())
+    scarce = np.ones(3); scarce[k] = 80
+    assert law.propose(kl=0, epochs=scarce)[k]<.7*law.propose(kl=0)[k]
+
+# ---- members
+
+def test_olmix_proposal_is_the_optimum_of_a_convex_problem():
+    "Exponentiated gradient from a far corner finds the same mixture: min sum w exp(a r) + kl KL(r || prior), r <= cap."
+    f, w, prior, cap, kl = world(5, 2, 3), simplex_design(5, 24, seed=3), np.array([.4, .3, .1, .1, .1]), np.array([1, .35, 1, 1, 1]), .05
+    law = fit_law(w, f(w), 'olmix')
+    got, a = law.propose(prior=prior, hi=cap, kl=kl), np.asarray(law.fit.params['theta'])[:, 1:]
+    r = np.array([.01, .01, .01, .01, .96])
+    from llmbench.mixture import cap_weights
+    for _ in range(400):
+        slope = (np.exp(a@r)[:, None]*a).mean(0)+kl*(np.log(r/prior)+1)
+        r = cap_weights(r*np.exp(-3*(slope-slope.mean())), cap)
+    assert abs(r-got).max()<2e-3, (r, got)
+
+def test_huber_hardly_sees_a_broken_run():
+    f, w = world(4, 1, 0), simplex_design(4, 24)
+    y = f(w)
+    y[5] += .5
+    off = lambda law: abs(law.predict(simplex_design(4, 40, seed=9))[0]-f(simplex_design(4, 40, seed=9))).mean()
+    assert off(fit_law(w, y, 'olmix'))<1.5*off(fit_law(w, f(w), 'olmix'))+.005
+
+@pytest.mark.parametrize('name, rows, says', [('trees', 30, '30 runs, but at least 40 are needed'), ('effective_data', 12, '12 runs for 17 sources; at least 18'), ('olmix', 40, 'positive loss')])
+def test_a_member_says_what_it_needs(tables, name, rows, says):
+    (w, y), _ = tables
+    with pytest.raises(ValueError, match=says): fit_law(w[:rows], y[:rows, :1]-(9 if name=='olmix' else 0), name)
+
+def test_trees_are_the_same_twice_and_say_how_sure(tables):
+    (w, y), test = tables
+    law = fit_law(w[:120], y[:120, :1], 'trees')
+    mean, lo, hi = law.predict(test['1m'][0])
+    assert (fit_law(w[:120], y[:120, :1], 'trees').predict(test['1m'][0])[0]==mean).all()
+    assert .8<((lo<=test['1m'][1][:, :1])&(test['1m'][1][:, :1]<=hi)).mean()<.99 and law.next_runs(3, pool=w[120:150]).shape==(3, 17)
+
+# ---- what to run next
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 30), st.integers(1, 12), st.floats(.4, 1), st.floats(0, .15), st.floats(0, 3))
+def test_next_runs_keep_their_bounds_and_differ(seed, n, hi, lo, focus):
+    f, w = world(4, 2, seed), simplex_design(4, 14, seed=seed)
+    law = fit_law(w, f(w), 'power_law')
+    d = law.next_runs(n, [1, 0], lo=lo, hi=hi, seed=seed, focus=focus)
+    assert d.shape==(n, 4) and (d.sum(1)==1).all() and (d>=lo-2e-6).all() and (d<=hi+2e-6).all() and len({tuple(r) for r in d.tolist()})==n
+    assert (d==law.next_runs(n, [1, 0], lo=lo, hi=hi, seed=seed, focus=focus)).all()
+
+def test_next_runs_take_out_more_variance_than_others():
+    "The variance that is left after runs at these mixtures, computed from the covariances in full, against random mixtures of the same pool."
+    f, w = world(5, 1, 2), simplex_design(5, 16, seed=2)
+    law = fit_law(w, f(w)+rng('v').normal(0, .01, (16, 1)))
+    pool = rng('pool').dirichlet(np.ones(5), 150)
+    F = law.fit.factor(pool)[0]
+    def left(i):
+        C = F@F.T
+        return np.trace(C-C[:, i]@np.linalg.solve(C[np.ix_(i, i)]+law.noise[0]**2*np.eye(len(i)), C[i]))
+    chosen = [int(np.flatnonzero((pool==r).all(1))[0]) for r in law.next_runs(6, pool=pool, focus=0)]
+    others = [left(rng('other', s).permutation(150)[:6]) for s in range(50)]
+    assert len(set(chosen))==6 and left(chosen)<min(others)
+
+def test_next_runs_refuse():
+    f, w = world(3, 2, 0), simplex_design(3, 12)
+    law = fit_law(w, f(w))
+    for call, says in [(lambda: law.next_runs(0), 'n=0'), (lambda: law.next_runs(5, pool=w[:4]), 'n=5 from 4'), (lambda: law.next_runs(2, {'z': 1}), "no name called 'z'"), (lambda: law.next_runs(2, hi=.2), 'upper ones')]:
+        with pytest.raises(ValueError, match=says): call()
+
+# ---- new sources
+
+def test_a_new_source_needs_few_runs(tables):
+    "128 published runs without stack exchange and 8 with it: better than 64 over all sources (98.9 in the mean of many draws)."
+    (w, y), test = tables
+    j, names = 14, [f's{k}' for k in range(17)]
+    keep, old = np.delete(np.arange(17), j), np.flatnonzero(w[:, j]==0)[:128]
+    new = rng('reuse').permutation(np.flatnonzero(w[:, j]>0))[:8]
+    law = fit_law(w[old][:, keep], y[old], 'power_law', names=[names[k] for k in keep]).extend(w[new], y[new], names)
+    assert law.names==[*(names[k] for k in keep), 's14'] and len(law.losses)==136
+    tw, ty = test['1m']
+    assert mean_rank(law.predict(tw[:, [names.index(n) for n in law.names]])[0], ty)>98.5
+
+def test_the_old_mixture_as_one_source():
+    "Six runs in which only the old mixture and two new sources move; the proposal over all sources beats the old one."
+    f, w = world(6, 2, 4), simplex_design(4, 20, seed=4)
+    true = lambda q: f(q).mean(1)
+    old = fit_law(w, f(np.c_[w, np.zeros((20, 2))]), names=list('abcd'))
+    mix = dict(zip('abcd', old.propose(kl=.01)))
+    virtual = simplex_design(3, 6, [.7, .15, .15])
+    full, order = thaw(virtual, ['old', 'e', 'f'], {'old': mix})
+    assert order==list('abcdef') and np.allclose(full.sum(1), 1)
+    law = old.extend(virtual, f(full), ['old', 'e', 'f'], {'old': mix})
+    q = rng('q').dirichlet(np.ones(6), 100)
+    best = true(rng('all').dirichlet(np.ones(6)*.7, 20000)).min()
+    start = true(np.array([[*mix.values(), 0, 0]]))[0]
+    assert law.names==list('abcdef') and mean_rank(law.predict(q)[0], f(q))>97 and true(law.propose(kl=0)[None])[0]-best<.15*(start-best)
+
+def test_extend_refuses():
+    f, w = world(3, 2, 0), simplex_design(3, 12)
+    law = fit_law(w, f(w), names=list('abc'), epochs=[1, 1, 1])
+    v, y = np.array([[.5, .5], [.2, .8]]), np.ones((2, 2))
+    for call, says in [(lambda: law.extend(v, y, ['a', 'b']), 'no new source'), (lambda: law.extend(v, y[:, :1], ['a', 'd']), '1 losses a run'), (lambda: law.extend(v, y, ['old', 'd'], {'odl': {'a': 1.}}), "no source called 'odl'"),
+                       (lambda: law.extend(v, y, ['old', 'd'], {'old': {'a': .4}}), 'sum to 0.4'), (lambda: law.extend(v, y, ['a', 'd']), "epochs has no value for .'d'")]:
+        with pytest.raises(ValueError, match=says): call()
+
 # ---- own laws
 
 def test_a_law_of_ones_own_needs_one_function():
@@ -146,10 +254,10 @@ def test_auto_takes_the_law_that_fits():
 
 # ---- files
 
-@pytest.mark.parametrize('name', ['effective_data', 'power_law', 'two_power_laws', 'mixing_law', 'ridge', 'auto'])
+@pytest.mark.parametrize('name', ['effective_data', 'power_law', 'two_power_laws', 'effective_data_gp', 'mixing_law', 'olmix', 'ridge', 'linear', 'auto', 'trees'])
 def test_a_file_predicts_the_same(tmp_path, tables, name):
     (w, y), test = tables
-    law = fit_law(w[:40], y[:40, :3], name, epochs=np.full(17, 3.))
+    law = fit_law(w[:44], y[:44, :2], name, epochs=np.full(17, 3.))
     law.save(tmp_path/'law')
     again = Law.open(tmp_path/'law')
     for a, b in zip(law.predict(test['1m'][0]), again.predict(test['1m'][0])): assert (a==b).all()
