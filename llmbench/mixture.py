@@ -26,6 +26,7 @@ def path_names(
     where:str='mixture' # begins the message of an error
 )->dict:                # {'web/science': .3, 'web/news': .2, 'code': .5}
     "Nested dicts as one dict whose names are paths; names that are paths already stay."
+    if not isinstance(nested, dict): raise ValueError(f"{where}: a dict of source -> number is needed, not {nested!r}")
     out = {}
     for k,v in nested.items():
         inner = {f'{k}/{j}': x for j,x in path_names(v, where).items()} if isinstance(v, dict) else {str(k): v}
@@ -129,14 +130,15 @@ def _conflict(sources, w, lo, hi, groups):
     "Why no shares lie within the bounds, in words, or an empty string; a source without weight stays at its lower bound."
     for k in np.flatnonzero(lo>hi*(1+1e-9)+1e-12): return f"{sources[k]!r} must have at least {lo[k]:.4g} and may have at most {hi[k]:.4g}"
     low, high = lo.copy(), np.where(w>0, hi, lo)
-    for name, at, a, b in [*groups, ('all sources', np.arange(len(w)), 1., 1.)]:
+    for name, at, a, b in groups:
         least, most = low[at].sum(), high[at].sum()
         if least>b+1e-9: return f"{name!r} may have at most {b:.4g}, but its sources must have {least:.4g} together"
         if most<a-1e-9: return f"{name!r} must have at least {a:.4g}, but its sources with a weight may have {most:.4g} at most together"
         if a>b: return f"{name!r} must have at least {a:.4g} and may have at most {b:.4g}"
         low[at[0]] += max(least, a)-least
         high[at[0]] += min(most, b)-most
-    return ''
+    if low.sum()>1+1e-9: return f"all sources together must have {low.sum():.4g}, more than 1"
+    return f"the sources with a weight may have {high.sum():.4g} together, less than 1" if high.sum()<1-1e-9 else ''
 
 # %% ../nbs/21_mixture.ipynb #12e80ef5
 def nearest_shares(
@@ -224,7 +226,10 @@ def _tidy(mix):
     if mix.unit not in ('tokens', 'documents'): raise ValueError(f"mixture: {did_you_mean('unit', mix.unit, ['tokens', 'documents'])}")
     put('weights', check_weights(mix.weights))
     put('sizes', _table(mix.sizes, 'sizes', int))
-    put('budget', int(mix.budget)); put('window', int(mix.window))
+    for field in ('budget', 'window', 'seed'):
+        v = getattr(mix, field)
+        if not isinstance(v, Real) or not np.isfinite(v): raise ValueError(f"mixture: {field}={v!r} must be a whole number")
+        put(field, int(v))
     put('phases', tuple(_phase(p) for p in mix.phases))
     if mix.tokens_per_document is not None: put('tokens_per_document', _table(mix.tokens_per_document, 'tokens_per_document'))
     for field in ('max_epochs', 'min_share', 'max_share'):
@@ -381,7 +386,8 @@ def nearest_mixture(
 )->Mixture:
     "The mixture nearest to this one that keeps every limit: epochs, shares of sources and groups, in all phases."
     mix = _unchecked(Mixture, weights=weights, sizes=sizes, budget=budget, **{'tokens_per_document': None, 'phases': (), **fields})
-    first, *later = _given(mix, _nearest(mix, fixed))
+    try: first, *later = _given(mix, _nearest(mix, fixed))
+    except ValueError as e: raise ValueError(f"mixture: no weights over these sources fit: {e}") from e
     return dataclasses.replace(mix, weights=first, phases=tuple(p|dict(weights=w) for p,w in zip(mix.phases, later)))
 
 def feasible(
@@ -393,8 +399,7 @@ def feasible(
     **limits             # min_share, max_share, and the other fields of Mixture
 )->dict:                 # source -> share, sum 1
     "The nearest weights (KL projection) under which no source is read more than `max_epochs` times and every share keeps its bounds."
-    try: return nearest_mixture(weights, sizes, budget, max_epochs=max_epochs, window=window, **limits).weights
-    except ValueError as e: raise ValueError(f"feasible: no weights fit: {e}") from e
+    return nearest_mixture(weights, sizes, budget, max_epochs=max_epochs, window=window, **limits).weights
 
 Mixture.nearest = staticmethod(nearest_mixture)
 

@@ -232,13 +232,14 @@ def test_what_was_read_stays_read():
 @pytest.mark.parametrize('change, says', [
     (dict(min_share={'wbe': .1}), "no source or group called 'wbe'.*Did you mean 'web'"), (dict(max_share=1.5), 'between 0 and 1'), (dict(max_share={'web': -.1}), '>= 0'),
     (dict(max_share={'web': .5}), 'web: share 0.6 .at most 0.5.*nearest weights that fit'), (dict(min_share=.11), 'web/science/high: share 0.1 .at least 0.11'),
-    (dict(min_share={'web': .8}), "'web' must have at least 0.8 and may have at most 0.7"), (dict(max_share={'web': .5, 'code': .4}), "'all sources' must have at least 1"),
+    (dict(min_share={'web': .8}), "'web' must have at least 0.8 and may have at most 0.7"), (dict(max_share={'web': .5, 'code': .4}), "may have 0.9 together, less than 1"),
     (dict(min_share={'web/news': .4, 'web/science': .4}), "'web' may have at most 0.7, but its sources must have 0.8"),
     (dict(unit='words'), "no unit called 'words'"), (dict(unit='documents', tokens_per_document={'code': 3}), 'no mean length for'), (dict(tokens_per_document={'cod': 3}), "no source called 'cod'"),
     (dict(tokens_per_document={'code': 0}), 'must be > 0'), (dict(sizes={'web': {'science': {'high': float('nan'), 'low': 2e6}, 'news': 4e6}, 'code': 2e6}), 'sizes must be numbers'),
     (dict(sizes={'web': {'science': {'high': 0, 'low': 2e6}, 'news': 4e6}, 'code': 2e6}), "{'web/science/high': 0}"), (dict(weights={'web': {}, 'code': 1}), "group 'web' is empty"),
     (dict(phases=[dict(start=3, weight={})]), "no field called 'weight'"), (dict(phases=[(3,)]), 'needs a start'), (dict(phases=[(3, {'code': .5})]), 'sum to 0.5'),
-    (dict(max_epochs=float('nan')), 'max_epochs=nan'), (dict(weights={'a': True})  , 'no source')])
+    (dict(max_epochs=float('nan')), 'max_epochs=nan'), (dict(budget=float('nan')), 'budget=nan'), (dict(window='big'), "window='big'"), (dict(weights=[.5, .5]), 'a dict of source'),
+    (dict(min_share=.3, max_share=None), 'all sources together must have 1.2'), (dict(phases=[dict(start=3, weights=None)]), 'no weights'), (dict(sizes=7), 'not 7'), (dict(weights={'a': True})  , 'no source')])
 def test_refusals_of_groups_and_bounds(change, says):
     with pytest.raises(ValueError, match=says): tree(**change)
 
