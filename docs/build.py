@@ -136,7 +136,7 @@ def finish_code(cell, page, names, seen, level, models=None):
     tags = [t for t in cell.metadata.get('tags', []) if t in ('parameters', 'hide-input', 'remove-input', 'remove-output')]
     if 'hide_input' in said or said.get('echo')=='false': tags.append('remove-input')
     if 'hide_output' in said or said.get('output')=='false': tags.append('remove-output')
-    out = v4.new_code_cell(code, id=cell.id, execution_count=cell.execution_count, metadata={'tags': tags}, outputs=[finish_output(o, models or {}) for o in cell.outputs])
+    out = v4.new_code_cell(code, id=cell.id, execution_count=cell.execution_count, metadata={'tags': tags}, outputs=[finish_output(o, models) for o in cell.outputs])
     if not {'export', 'exports', 'exporti'} & said.keys(): return [out]
     body = ast.parse(code).body
     if all(isinstance(n, IMPORTS) for n in body): return []
@@ -146,7 +146,7 @@ def finish_code(cell, page, names, seen, level, models=None):
     if all(isinstance(n, (*DEFS, *IMPORTS)) for n in body) or code.count('\n')>FOLD: out.metadata['tags'].append('hide-input') # short values stay in sight
     return [*(v4.new_markdown_cell(api_text(n, code, page, level), id=f'{cell.id}-{i}') for i,n in enumerate(defined)), out]
 
-def finish_output(o, models={}):
+def finish_output(o, models=None):
     "An output for a page without a kernel: plots become data for plots.js, studios for studio.js, views of other widgets give way to their text."
     import nbformat.v4 as v4
     data = o.get('data', {})
@@ -156,7 +156,7 @@ def finish_output(o, models={}):
         html = (f'<div class="lb-plot" style="min-height:{height}px" role="img" aria-label="{plot_title(fig)}">'
                 f'<script type="application/json">{json.dumps(fig).replace("</", "<" + chr(92) + "/")}</script></div>')
         return v4.new_output('display_data', {'text/html': html})
-    state = models.get(data.get(WIDGET, {}).get('model_id'), {}).get('state', {})
+    state = (models or {}).get(data.get(WIDGET, {}).get('model_id'), {}).get('state', {})
     if state.get('_anywidget_id', '').endswith('.StudioWidget'):
         from llmbench.studio import mount_html
         return v4.new_output('display_data', {'text/html': f'<div class="lb-live">{mount_html({k: state[k] for k in ("spec", "value", "runs_to_do", "saved")})}</div>'})

@@ -17,8 +17,9 @@ from .core import did_you_mean, plain
 from .formula import law_spec
 from .laws import Law, fit_law
 from .mixers import mixers, weigh
-from .mixture import Mixture, _bounds, normalise
+from .mixture import Mixture, _bounds, _mean_weights, _unchecked, normalise
 from .show import css, esc, source_color
+from .store import whole
 from .stream import PARTS, whole_parts
 
 # %% ../nbs/64_studio.ipynb #27a06dc8
@@ -318,7 +319,6 @@ def _whole_run(studio, weights=None): # source -> share of the tokens
 
 def _mean_shares(studio):
     "Shares of the tokens over the whole run, also of a mixture that breaks a limit."
-    from llmbench.mixture import _mean_weights, _unchecked
     v = studio._value
     free = _mixture_of(v, _unchecked(studio.start, max_epochs=None, min_share=None, max_share=None))
     return dict(zip(studio.names, _mean_weights(free).tolist()))
@@ -479,7 +479,6 @@ def mount_html(given:dict)->str:
 
 def save_html(studio, path):
     "Write the live studio as one self-contained HTML file."
-    from llmbench.store import whole
     page = (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{esc(studio.title)}</title>'
             f'<style>{style()}</style></head><body class="lb"><main style="max-width:1180px">{mount_html(traits(studio))}</main><script>{page_script()}</script></body></html>\n')
     with whole(path) as p: p.write_text(page, encoding='utf-8')

@@ -258,4 +258,4 @@ def test_the_wheel_holds_the_jobs_and_the_style_sheet(tree):
     run_in(tree, sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--no-build-isolation', '-w', 'out', '.')
     names = zipfile.ZipFile(next((tree/'out').glob('llmbench-*.whl'))).namelist()
     jobs = {f'llmbench/runs/{p.name}' for p in (tree/'nbs/runs').glob('*.ipynb')}
-    assert jobs and jobs<=set(names) and 'llmbench/static/llmbench.css' in names
+    assert jobs and jobs<=set(names) and {'llmbench/static/llmbench.css', 'llmbench/static/studio.js', 'llmbench/regmix/train_mixture_1m.csv', 'llmbench/regmix/LICENSE'}<=set(names)

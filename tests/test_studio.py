@@ -1,5 +1,5 @@
 """The studio in a browser: JavaScript and Python compute the same, and a mixture dragged on screen is the one in Python, to the last part."""
-import json, os, re, shutil, socket, subprocess, sys, time, urllib.request
+import json, os, shutil, socket, subprocess, sys, time, urllib.request
 
 import numpy as np
 import pytest
@@ -218,7 +218,7 @@ def test_too_many_epochs_are_said_and_mended(page):
     drag(p, 0, .95)
     assert 'books 书籍 would be read' in p.locator('.note.bad').inner_text() and p.locator('.ep').nth(0).get_attribute('class')=='ep r'
     studio.value = value(p)
-    with pytest.raises(ValueError, match='epochs'): studio.mixture
+    with pytest.raises(ValueError, match='epochs'): assert studio.mixture
     p.get_by_role('button', name='Nearest that fits').click()
     studio.value = value(p)
     assert studio.mixture.plan().epochs.max()<=2.001

@@ -617,7 +617,7 @@ function row(board, ui, k) {
     if (other) look(ghost, 'left', to(other[k]));
     const bound = spec.lo[k] > 0 || spec.hi[k] < PARTS;
     look(range, 'display', bound ? '' : 'none');
-    if (bound) { look(range, 'left', to(spec.lo[k])); look(range, 'right', `${100 - clamp(spec.hi[k] / scale, 0, 1) * 100}%`); attr(range, 'class', spec.hi[k] > scale ? 'past' : ''); }
+    if (bound) { look(range, 'left', to(spec.lo[k])); look(range, 'right', `${100 - clamp(spec.hi[k] / scale, 0, 1) * 100}%`); attr(range, 'class', `${spec.hi[k] > scale ? 'past' : ''} ${spec.lo[k] ? '' : 'zero'}`); }
     if (document.activeElement !== share || ui.force) share.value = percent(n);
     share.disabled = v.locks[k];
     attr(lock, 'aria-pressed', String(v.locks[k])); attr(el, 'class', v.locks[k] ? 'src locked' : 'src');
