@@ -546,6 +546,12 @@ def language(
     pairs = [one(t[:_READ]) for t in as_arrow(texts).to_pylist()]
     return [c for c,_ in pairs], np.array([s for _,s in pairs], np.float64)
 
+def _score(code):
+    def fn(texts):
+        codes, scores = language(texts)
+        return np.where(np.array(codes, object)==code, scores, 0.).astype(np.float64)
+    return fn
+
 def add_language(corpus): # Corpus -> Corpus with columns language and language_score
     "The corpus with the language of each document and how sure the model is."
     daft = engine()
@@ -557,3 +563,10 @@ def add_language(corpus): # Corpus -> Corpus with columns language and language_
         return pa.StructArray.from_arrays([pa.array(codes, pa.large_string()), pa.array(scores)], names=['language', 'language_score'])
     rest = [c for c in corpus.columns if c not in ('language', 'language_score')]
     return type(corpus)(corpus.frame.select(*rest, detect(daft.col('text'))), corpus.story, corpus.rejects)
+
+# %% ../nbs/12_signals.ipynb #4acff1da
+for _name,_code in (('english', 'en'), ('chinese', 'zh')):
+    _fn = _score(_code)
+    _fn.__name__ = _fn.__qualname__ = f'{_name}_score'
+    _fn.__doc__ = f"How sure the language model is that a text is {_name.capitalize()}; 0 if another language is likelier."
+    signals(_fn, source='Joulin et al. 2016 (fastText), lid.176.ftz')
