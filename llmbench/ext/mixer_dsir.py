@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['dsir_log_weights', 'gumbel_top_k', 'chance_to_be_drawn']
 
-# %% ../../nbs/ext/mixer_dsir.ipynb #fa450a46
+# %% ../../nbs/ext/mixer_dsir.ipynb #fe269ba6
 import numpy as np
 
-from ..core import rng
 from ..mixers import as_shares, bucket_shares, hashed_ngrams, mixers, text_list, texts_of, words_and_pairs
 
 # %% ../../nbs/ext/mixer_dsir.ipynb #7ce9bc28
