@@ -35,5 +35,6 @@ from .report import *
 from .jobs import *
 from .search import *
 from .batch import *
+from .studio import *
 
 __all__ = [name for name in globals() if not name.startswith('_')]
