@@ -73,7 +73,7 @@ def start_and_jump(rows):
 
 B, T = 64, 1024
 
-def steady(make, batches, repeats=3):
+def steady(make, batches, repeats=5):
     "Median M tokens/s of an iterator of batches, after its first ten."
     rates = []
     for _ in range(repeats):

@@ -387,6 +387,7 @@ class Rows:
         used = np.max([q for *_,q in stream.levels], axis=0)>0
         self._ids = [_ids(tokens, stream, k) if u else None for k,u in enumerate(used)]
         self._memory, self._at, self._size = _addresses(self._ids)
+        self.at([0])                                                # worker processes find everything compiled
 
     def __reduce__(self): return Rows, (self.stream, self.tokens)   # addresses do not leave the process
     def __len__(self): return len(self.stream)
