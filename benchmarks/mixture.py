@@ -1,5 +1,5 @@
 """Mixture stream: how exact the shares are, how fast it starts, jumps and delivers tokens, and what it holds in memory."""
-import itertools, statistics, tempfile, time, tracemalloc
+import itertools, statistics, subprocess, tempfile, time, tracemalloc
 from pathlib import Path
 
 import peers
@@ -74,14 +74,12 @@ def start_and_jump(rows):
 B, T = 64, 1024
 
 def steady(make, batches, repeats=5):
-    "Median M tokens/s of an iterator of batches, after its first ten."
-    rates = []
+    "Median M tokens/s of an iterator of batches over `repeats` stretches, after its first ten."
+    it, rates = iter(make()), []
+    for _ in itertools.islice(it, 10): pass
     for _ in range(repeats):
-        it = iter(make())
-        for _ in itertools.islice(it, 10): pass
         start, n = time.perf_counter(), sum(1 for _ in itertools.islice(it, batches))
         rates.append(n*B*T/(time.perf_counter()-start)/1e6)
-        del it
     return statistics.median(rates)
 
 PEER = '''
@@ -90,17 +88,15 @@ import numpy as np, torch
 B, T = 64, 1024
 folder, out, batches = sys.argv[1], sys.argv[2], int(sys.argv[3])
 tokens = [np.fromfile(f'{folder}/s{k}.bin', np.uint16)[:-1].reshape(-1, T) for k in range(8)]
-def steady(make, repeats=3):
-    rates = []
+def steady(make, repeats=5):
+    it, rates = iter(make()), []
+    for _ in itertools.islice(it, 10): pass
     for _ in range(repeats):
-        it = iter(make())
-        for _ in itertools.islice(it, 10): pass
         start, n = time.perf_counter(), 0
         for x in itertools.islice(it, batches):
             n += 1
             assert x.shape==(B, T) and x.dtype==torch.int64
         rates.append(n*B*T/(time.perf_counter()-start)/1e6)
-        del it
     return statistics.median(rates)
 '''
 
@@ -113,10 +109,10 @@ for dtype in ('uint16', 'int64'):
     for k,t in enumerate(tokens):
         with MDSWriter(out=f'{out}/{dtype}/{k}', columns={'ids': f'ndarray:{dtype}:{T}'}, size_limit=2**27) as w:
             for row in t.astype(dtype): w.write({'ids': row})
-    clean_stale_shared_memory()
-    mixed = StreamingDataset(streams=[Stream(local=f'{out}/{dtype}/{k}', proportion=1/8) for k in range(8)], batch_size=B, shuffle=True, shuffle_seed=0)
     stack = lambda rows: torch.from_numpy(np.stack([r['ids'] for r in rows]).astype(np.int64, copy=False))
     for workers in (0, 2):
+        clean_stale_shared_memory()
+        mixed = StreamingDataset(streams=[Stream(local=f'{out}/{dtype}/{k}', proportion=1/8) for k in range(8)], batch_size=B, shuffle=True, shuffle_seed=0)
         rate = steady(lambda: DataLoader(mixed, batch_size=B, num_workers=workers, collate_fn=stack, drop_last=True))
         best[str(workers)] = max(best.get(str(workers), 0), rate)
 print(json.dumps(best), flush=True)
@@ -128,12 +124,12 @@ from litdata import CombinedStreamingDataset, StreamingDataLoader, StreamingData
 def rows(task):
     k, dtype = task
     yield torch.from_numpy(tokens[k].ravel().astype(dtype))
+def stack(rows): return torch.stack(rows).long()
 if __name__=='__main__':
     best = {}
     for dtype in ('int32', 'int64'):
         for k in range(8): optimize(fn=rows, inputs=[(k, dtype)], output_dir=f'{out}/{dtype}/{k}', chunk_size=T*8192, item_loader=TokensLoader(block_size=T), num_workers=1)
         def mixed(): return CombinedStreamingDataset([StreamingDataset(f'{out}/{dtype}/{k}', item_loader=TokensLoader(block_size=T), shuffle=True, drop_last=True) for k in range(8)], weights=[1/8]*8, seed=0, iterate_over_all=False)
-        stack = lambda rows: torch.stack(rows).long()
         for workers in (0, 2):
             rate = steady(lambda: StreamingDataLoader(mixed(), batch_size=B, num_workers=workers, collate_fn=stack, drop_last=True))
             best[str(workers)] = max(best.get(str(workers), 0), rate)
@@ -186,10 +182,10 @@ def interleaved(datasets, tokens, batches, quick):
             best['map 0'] = max(best['map 0'], steady(lambda: map(batch, range(0, len(data)-B, B)), batches))
             slices = torch.utils.data.DataLoader(Batched(batch, len(data)//B), batch_size=None, num_workers=2, prefetch_factor=4)
             best['map 2'] = max(best['map 2'], steady(lambda: slices, batches))
-    few = 10 if quick else 30
+    few = 5 if quick else 10
     def rows(): return datasets.interleave_datasets([p.with_format('numpy').to_iterable_dataset(num_shards=2) for p in parts], probabilities=[1/8]*8, seed=0, stopping_strategy='first_exhausted')
     stack = lambda rows: torch.from_numpy(np.stack([r['ids'] for r in rows]).astype(np.int64))
-    for workers in (0, 2): best[f'iterable {workers}'] = steady(lambda: DataLoader(rows(), batch_size=B, collate_fn=stack, num_workers=workers), few, 1)
+    for workers in (0, 2): best[f'iterable {workers}'] = steady(lambda: DataLoader(rows(), batch_size=B, collate_fn=stack, num_workers=workers), few, 3)
     return best
 
 def delivery(rows, folder, million, quick):
@@ -198,18 +194,18 @@ def delivery(rows, folder, million, quick):
         rng.integers(0, 50_000, million*10**6//8//T*T+1, dtype=np.uint16).tofile(folder/f's{k}.bin')
         tokens[f's{k}'] = np.memmap(folder/f's{k}.bin', np.uint16, 'r')
     n = sum(len(t)//T for t in tokens.values())
-    stream, batches = Mixture({k: 1/8 for k in tokens}, {k: len(t) for k,t in tokens.items()}, n*T, T).stream(), 100 if quick else 300
-    got = ours(stream, tokens, min(batches, n//B-10))
+    stream, batches = Mixture({k: 1/8 for k in tokens}, {k: len(t) for k,t in tokens.items()}, n*T, T).stream(), (n//B-10)//5
+    got = ours(stream, tokens, batches)
     what = f'tokens delivered, {B} x {T}, 8 sources'
     names = dict(alone='one process', thread='read ahead by a thread', two_threads='read ahead by 2 threads', workers='2 worker processes')
     row = lambda mine, peer, value, times=None: rows.append(Row(f"{what}, {names[mine]}", got[mine], 'M tokens/s', peer, value, times and times*value))
-    loop, views, compiled = bare(stream, tokens, min(batches, n//B))
+    loop, views, compiled = bare(stream, tokens, batches)
     row('alone', 'bare gather: numpy, rows of memory maps', loop, .6)
     row('alone', 'bare gather: numpy, rows of plain views', views, .6)
     row('alone', 'bare gather: compiled copy, order known', compiled)
     if datasets := optional('datasets'):
         datasets.disable_progress_bars()
-        theirs = interleaved(datasets, tokens, min(batches, 60), quick)
+        theirs = interleaved(datasets, tokens, max((n//B)*3//4//5, 1), quick)
         row('alone', 'interleave_datasets, map style', theirs['map 0'], 3)
         row('thread', 'interleave_datasets, map style, 2 workers', theirs['map 2'], 3)
         row('alone', 'interleave_datasets, iterable', theirs['iterable 0'], 30)
@@ -218,8 +214,8 @@ def delivery(rows, folder, million, quick):
     row('two_threads', 'one process', got['alone'])
     if quick: return
     for name, code in dict(streaming=STREAMING, litdata=LITDATA).items():
-        try: theirs = peers.run(name, code, folder, folder/name, min(batches, 200))
-        except (RuntimeError, OSError) as e: print(f'{name} is not measured: {e}'); continue
+        try: theirs = peers.run(name, code, folder, folder/name, n//B//8, timeout=150)
+        except (RuntimeError, OSError, subprocess.TimeoutExpired) as e: print(f'{name} is not measured: {e}'); continue
         row('alone', name, theirs['0'], 3)
         row('thread', f'{name}, 2 workers', theirs['2'], 3)
         row('workers', f'{name}, 2 workers', theirs['2'], 3)
