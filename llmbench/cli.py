@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['pairs', 'cmd_run', 'describe', 'cmd_ls', 'cmd_show', 'cmd_report', 'cmd_data', 'cmd_doctor', 'gpu', 'cmd_lab',
-           'cmd_mix', 'rows_text', 'parser', 'main']
+           'cmd_mix', 'rows_text', 'cmd_law', 'law_text', 'parser', 'main']
 
 # %% ../nbs/62_cli.ipynb #d2029760
 import argparse, errno, json, shutil, subprocess, sys
@@ -13,6 +13,7 @@ from pathlib import Path
 from . import __version__
 from .batch import RunFailed, find_notebook, parameters_of, run_names, run_notebook
 from .core import plain
+from .laws import fit_law, read_runs
 from .mixture import Mixture
 from .run import Run, environment, find_runs, packages
 from .samplers import SAMPLES, dry_run, export, loaders
@@ -118,6 +119,32 @@ def rows_text(t, as_json=False)->str:
     if as_json: return json.dumps(plain(t.to_dict('records')))
     return t.map(lambda v: '' if v is None else number(plain(v))).to_string(index=False) if len(t) else 'no rows'
 
+# %% ../nbs/62_cli.ipynb #9cbbde75
+def cmd_law(a):
+    "a mixing law from a table of runs: how good it is, the shares it proposes, the runs to do next: llmbench law runs.csv --propose --next 4"
+    w, y = read_runs(a.file, a.loss)
+    law, target = fit_law(w, y, a.law), {k: float(v) for k,v in pairs(a.target).items()} or None
+    ask = dict(lo=a.lo, hi=a.hi)
+    out = dict(law=law.law, runs=len(w), check=law.check().to_dict('records'))
+    if a.propose:
+        r = law.propose(target, kl=a.kl, **ask)
+        out |= dict(shares=dict(zip(law.names, r)), predicted=[dict(target=t, mean=m, lo=l, hi=h) for t,m,l,h in zip(law.targets, *(v[0] for v in law.predict(r)))],
+                    support=law.support(r)[0], gain=law.gain(r, w.mean(0)/w.mean(0).sum(), target))
+    if a.next: out |= dict(next=[dict(zip(law.names, r)) for r in law.next_runs(a.next, target, **ask)])
+    if a.out: law.save(a.out)
+    return json.dumps(plain(out)) if a.json else law_text(out)
+
+def law_text(out)->str:
+    "What `llmbench law` found, for reading."
+    import pandas as pd
+    lines = [f"{out['law']} on {out['runs']} runs, cross-validated:", rows_text(pd.DataFrame(out['check']))]
+    if 'shares' in out:
+        g = out['gain']
+        lines += ['', 'proposed shares:', *(f'  {k}  {v:.4f}' for k,v in out['shares'].items()), '', 'predicted there (90% intervals):', rows_text(pd.DataFrame(out['predicted'])),
+                  f"better than the mean of the runs by {g['gain']:.4f} ({g['lo']:.4f} to {g['hi']:.4f})", *([f"outside the runs: {out['support']:.1f} times their spacing away"] if out['support']>1 else [])]
+    if 'next' in out: lines += ['', 'runs to do next:', pd.DataFrame(out['next']).to_csv(index=False).rstrip()]
+    return '\n'.join(lines)
+
 # %% ../nbs/62_cli.ipynb #cfaab26d
 def parser()->argparse.ArgumentParser:
     "One sub-command a verb."
@@ -150,6 +177,17 @@ def parser()->argparse.ArgumentParser:
     v.add_argument('--sample', default='window', choices=SAMPLES, help='export: what the loader counts')
     v.add_argument('--phase', type=int, help='export: one phase of a schedule, from 0')
     v.add_argument('-n', '--samples', type=int, default=100_000, help='dry: samples to draw (100000)')
+    v = verb('law', cmd_law)
+    v.add_argument('file', help='CSV: one row a run, columns of shares, then columns of losses')
+    v.add_argument('--loss', action='append', metavar='COLUMN', help="a column that holds a loss (repeatable; without: those that begin with 'loss')")
+    v.add_argument('--law', default='effective_data', help='which law: effective_data, auto, ridge, ...')
+    v.add_argument('--target', action='append', default=[], metavar='LOSS=WEIGHT', help='what the proposal is to lower (repeatable; without: all losses alike)')
+    v.add_argument('--propose', action='store_true', help='the shares with the smallest predicted loss')
+    v.add_argument('--kl', type=float, default=.01, help='loss that one nat away from the mean of the runs must earn (0.01)')
+    v.add_argument('--lo', type=float, default=0., help='smallest share of a source')
+    v.add_argument('--hi', type=float, default=1., help='largest share of a source')
+    v.add_argument('--next', type=int, metavar='N', help='the N mixtures to train next')
+    v.add_argument('-o', '--out', help='folder to save the law in')
     verb('doctor', cmd_doctor)
     verb('lab', cmd_lab)
     return p
