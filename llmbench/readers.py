@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['RECORD', 'RATIO', 'GRACE', 'DAMAGE', 'BOMS', 'readers', 'FIELDS', 'places', 'PYTHON_TEXT', 'open_bytes', 'Reject',
            'damage', 'too_long', 'whole_file', 'line_blocks', 'utf8_chunks', 'file_lines', 'decoded', 'sound', 'each',
-           'text_file', 'json_lines', 'sound_table', 'distinct', 'Held', 'seekable', 'reader_of', 'parse_spec',
-           'find_files', 'Part', 'hidden', 'object_rows', 'read', 'python_text']
+           'text_file', 'json_lines', 'sound_table', 'distinct', 'Held', 'seekable', 'reader_of', 'Part', 'parse_spec',
+           'find_files', 'hidden', 'object_rows', 'read', 'python_text']
 
 # %% ../nbs/11_readers.ipynb #21c59da4
 import atexit, bz2, codecs, errno, glob, inspect, io, itertools, json, lzma, os, re, shlex, shutil, tempfile, zlib
@@ -246,6 +246,12 @@ def reader_of(path):
     except LookupError: return text_file
 
 # %% ../nbs/11_readers.ipynb #c507222f
+class Part(NamedTuple):
+    "Something with rows in it: a file, a table, a split."
+    name:str           # as rejects and origins show it: no password in it
+    rows:Callable      # options -> rows, like a reader
+    named:bool=False   # asked for by this name: nothing in it is an error
+
 def parse_spec(spec)->dict: # {source: pattern or patterns} or 'source=pattern source=pattern'
     "{source: [patterns]} from either form, sources in sorted order; what is no pattern (a frame, a data set) stays as it is."
     if isinstance(spec, str):
@@ -253,7 +259,7 @@ def parse_spec(spec)->dict: # {source: pattern or patterns} or 'source=pattern s
         for p in parts:
             if not re.match(r'[^=]+=.', p): raise ValueError(f"read: {p!r} names no source; write source=pattern, as in web=web/*.jsonl.gz (quote patterns with spaces)")
         pairs = [p.split('=', 1) for p in parts]
-    else: pairs = [(s, p) for s,ps in (spec if isinstance(spec, Mapping) else {'data': spec}).items() for p in (ps if isinstance(ps, list) and all(isinstance(p, (str, Path)) for p in ps) else [ps])]
+    else: pairs = [(s, p) for s,ps in (spec if isinstance(spec, Mapping) else {'data': spec}).items() for p in (ps if isinstance(ps, list) and ps and all(isinstance(p, (str, Path, Part)) for p in ps) else [ps])]
     if not pairs: raise ValueError("read: no sources; give {'web': 'web/*.jsonl.gz'} or 'web=web/*.jsonl.gz'")
     one = lambda p: os.path.expanduser(str(p)) if isinstance(p, (str, Path)) else p
     return {s: [one(p) for k,p in pairs if k==s] for s in sorted({str(k) for k,_ in pairs})}
@@ -275,12 +281,6 @@ def find_files(source:str, patterns:list, folder='.')->list:
     return sorted(found)
 
 # %% ../nbs/11_readers.ipynb #33e07253
-class Part(NamedTuple):
-    "Something with rows in it: a file, a table, a split."
-    name:str           # as rejects and origins show it: no password in it
-    rows:Callable      # options -> rows, like a reader
-    named:bool=False   # asked for by this name: nothing in it is an error
-
 places = Registry('place', 'pattern (`name:address`), folder -> list of Part')
 
 def hidden(url:str)->str:
@@ -307,11 +307,12 @@ def _frame_rows(f):
     except (pa.ArrowException, TypeError, ValueError, OverflowError, UnicodeError): return f.to_dict('records')
 
 def _loose_rows(rows):
-    for n,r in enumerate(rows, 1): yield {'text': r} if isinstance(r, str) else dict(r) if isinstance(r, Mapping) else Reject(f'neither text nor dict but {type(r).__name__}', n, str(r)[:80])
+    for n,r in enumerate(rows, 1): yield {'text': r} if isinstance(r, str) else dict(r) if isinstance(r, Mapping) else r if isinstance(r, Reject) else Reject(f'neither text nor dict but {type(r).__name__}', n, str(r)[:80])
 
 def _parts(source, patterns, folder)->list:
     "The parts of a source, in the order of their names; files of a folder each once."
     def part(p):
+        if isinstance(p, Part): return [p]
         if not isinstance(p, str): return [Part(type(p).__name__, lambda **_: object_rows(p), True)]
         scheme = re.match(r'([A-Za-z][\w.+-]+):', p)
         if scheme and not glob.glob(p, root_dir=folder):
@@ -320,7 +321,7 @@ def _parts(source, patterns, folder)->list:
         return [Part(f, partial(reader_of(f), Path(folder)/f), os.path.normpath(p)==f) for f in find_files(source, [p], folder)]
     found = {}
     for q in (q for p in patterns for q in part(p)):
-        if not isinstance(q.rows, partial): found[q.name, len(found)] = q
+        if not isinstance(q.rows, partial): found['' if isinstance(patterns[0], Part) else q.name, len(found)] = q
         elif (q.name, -1) not in found or q.named: found[q.name, -1] = q
     return [q for _,q in sorted(found.items(), key=lambda kv: kv[0])]
 
