@@ -15,7 +15,7 @@ import numpy as np
 
 from .core import Registry
 from .corpus import engine, split_words
-from .signals import PHRASES, as_arrow, counts, signal_columns, signals
+from .signals import FINALS, PHRASES, as_arrow, counts, signal_columns, signals
 
 # %% ../nbs/13_clean.ipynb #c22ff35d
 cleaners = Registry('cleaner', 'list of str -> list of str, or None for a document to drop')
@@ -90,17 +90,20 @@ def citations(texts):
     "`[1]`, `[edit]` and `[citation needed]` go."
     return [_uncited(t) if '[' in t else t for t in texts]
 
-def _c4_line(line, terminal):
-    "Does C4 keep this line?"
-    low = line.lower()
-    if any(p in low for p in _LINE_PHRASES): return False
-    if terminal and (line.endswith(('...', '…')) or line[-1:] not in '.?!"\'。！？．｡”’」』'): return False
+def _c4_line(line, terminal, spoken):
+    "Does C4 keep this line? `spoken`: the text has one of the phrases somewhere."
+    if terminal and (line[-1] not in FINALS or line.endswith(('...', '…'))): return False
     if line.count(' ')<2 and len(split_words(line))<3: return False
+    if spoken and any(p in line.lower() for p in _LINE_PHRASES): return False
     return len(line)<=1000 or max(map(len, split_words(line)))<=1000
 
 def _c4(texts, terminal):
-    stripped = [[l.strip() for l in (_uncited(t) if '[' in t else t).split('\n')] for t in texts]
-    return ['\n'.join(l for l in ls if l and _c4_line(l, terminal)) for ls in stripped]
+    def one(t):
+        t = _uncited(t) if '[' in t else t
+        low = t.lower()
+        spoken = any(p in low for p in _LINE_PHRASES)
+        return '\n'.join(l for l in map(str.strip, t.split('\n')) if l and _c4_line(l, terminal, spoken))
+    return [one(t) for t in texts]
 
 @cleaners(source='Raffel et al. 2020 (C4), sec. 2.2, and published code; CJK characters are words')
 def c4_lines(texts):
