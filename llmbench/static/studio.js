@@ -643,10 +643,14 @@ function rowsView(board, ui) {
   const bar = h('div', {class: 'sum', role: 'img'}, ...bits), foot = h('div', {class: 'foot'}), facts = ['drawn', 'unique', 'worth'].map(w => h('span', {class: w}));
   const first = h('span', {class: 'first'});
   foot.append(...facts, first);
-  const el = h('div', {class: spec.names.length > 20 ? 'sources many' : 'sources'}, head, h('div', {class: 'rows'}, ...rows.map(r => r.el)), bar, foot);
-  return {el, rows, draw(at) {
+  const box = h('div', {class: 'rows', onscroll: () => { if (ui.held) { sight(); ui.draw(); } }}, ...rows.map(r => r.el));
+  const el = h('div', {class: spec.names.length > 20 ? 'sources many' : 'sources'}, head, box, bar, foot);
+  let seen = [0, rows.length]; // rows in sight: while a share is dragged the others wait
+  const sight = () => { const high = box.scrollHeight / rows.length; seen = [Math.floor(box.scrollTop / high) - 1, Math.ceil((box.scrollTop + box.clientHeight) / high) + 1]; };
+  const drawn = f => rows.forEach((r, k) => { if (!ui.held || k === ui.row || k >= seen[0] && k <= seen[1]) f(r, k); });
+  return {el, rows, sight, draw(at) {
     const v = board.value, natural = v.unit === 'documents' ? ui.naturalDocuments : spec.natural, other = v.other && v.other.unit === v.unit ? v.other.phases[Math.min(v.selected, v.other.phases.length - 1)].parts : null;
-    rows.forEach(r => r.draw(at, natural, other));
+    drawn(r => r.draw(at, natural, other));
     put(what, v.phases.length > 1 ? `source · phase ${v.selected + 1}` : 'source');
     put(caption, `0 to ${ui.axis * 100}% · tick: natural${spec.lo.some(n => n > 0) || spec.hi.some(n => n < PARTS) ? ' · dashes: allowed' : ''}${other ? ` · ring: ${v.slot === 'A' ? 'B' : 'A'}` : ''}`);
     put(unit, v.unit); attr(caption, 'title', caption.textContent);
@@ -655,7 +659,7 @@ function rowsView(board, ui) {
     put(facts[0], `${big(at.drawn)} drawn`); put(facts[1], `${big(at.unique)} unique`); put(facts[2], `${big(at.worth)} worth after repeats`);
     const f = at.first;
     put(first, f ? `first to run out: ${spec.names[f.k]} after ${big(f.at * spec.window)} tokens (${(f.at / at.n * 100).toFixed(0)}%)` : 'no source runs out');
-  }, pulls(values) { rows.forEach((r, k) => r.pull(values[k])); }};
+  }, pulls(values) { drawn((r, k) => r.pull(values[k])); }};
 }
 
 function schedule(board, ui) {
@@ -840,7 +844,7 @@ function render({model, el}) {
     el: root, axis: axisFor(board.value), held: false, force: false, span: 0, gain: spec.gain, digits: spec.digits,
     naturalDocuments: spec.per_document ? wholeParts(byLength(spec.natural.map(n => n / PARTS), spec.per_document)) : null,
     outside(f) { document.addEventListener('pointerdown', f); closers.push(() => document.removeEventListener('pointerdown', f)); },
-    hold(yes) { ui.held = yes; if (!yes) ui.draw(); },
+    hold(yes) { ui.held = yes; if (yes) sources.sight(); else ui.draw(); },
     say(t) { put(said, t); attr(said, 'class', 'say on'); clearTimeout(sayTimer); sayTimer = setTimeout(() => attr(said, 'class', 'say'), 4000); },
     tell(k) { clearTimeout(ui.telling); ui.telling = setTimeout(() => put(live, `${spec.names[k]} ${percent(board.phase.parts[k])}${law ? `, predicted ${law.el.querySelector('.big').textContent}` : ''}`), 400); },
     draw(force = false) {
