@@ -15,6 +15,8 @@ from .signals import *
 from .clean import *
 from .dedup import *
 from .tokens import *
+from .privacy import *
+from .words import *
 from .stream import *
 from .mixture import *
 from .mixers import *

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['cleaners', 'KEEP', 'CLEANERS', 'recipes', 'boilerplate', 'drop_boilerplate', 'check_keep', 'bound_reasons',
-           'clean_texts', 'clean', 'Step', 'broken', 'run_steps', 'follow']
+           'clean_texts', 'clean', 'Step', 'broken', 'run_steps', 'run_recipe']
 
 # %% ../nbs/13_clean.ipynb #42aafd52
 import html, re, unicodedata
@@ -234,7 +234,7 @@ def clean(
     if recipe is not None:
         if keep is not None or cleaners is not CLEANERS: raise ValueError("clean: a recipe brings its own cleaners and bounds; leave `cleaners` and `keep` out, or change the steps: "
                                                                           "clean(corpus, recipe=[s for s in recipes['fineweb']() if ...])")
-        return follow(corpus, recipe if isinstance(recipe, list) else recipes.find(recipe)(), recipe if isinstance(recipe, str) else '')
+        return run_recipe(corpus, recipe if isinstance(recipe, list) else recipes.find(recipe)(), recipe if isinstance(recipe, str) else '')
     fns, keep, daft = _functions(cleaners), check_keep(KEEP if keep is None else keep), engine()
     stale = [c for c in corpus.columns if c in signals and c not in keep] # measured on the old texts
     frame = signal_columns(_cleaned(corpus.frame, fns), [*keep, *stale])
@@ -292,7 +292,7 @@ def run_steps(texts, steps, fns)->dict: # Arrow texts, list of Step, list of {na
     return dict(text=pa.array(final, pa.large_string()), _why=pa.array(why, pa.large_string()), _at=pa.array(at), _bytes=pa.array(list(sizes), pa.list_(pa.int64())),
                 **{n: pa.array(v) for n,v in values.items()})
 
-def follow(
+def run_recipe(
     corpus,     # Corpus
     steps:list, # of Step
     name:str='' # goes before the name of each step in the story
