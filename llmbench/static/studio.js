@@ -446,7 +446,7 @@ class Board {
       }
     });
     const over = at.epochs.map((e, k) => [e, k]).filter(([e, k]) => spec.max_epochs[k] !== null && at.mean[k] * at.n > spec.max_epochs[k] * spec.windows[k] * (1 + 1e-6) + 1).sort((a, b) => b[0] - a[0]);
-    if (over.length) out.push({over: over.map(o => o[1]), text: over.slice(0, 2).map(([e, k]) => `${spec.names[k]} would be read ${times(e)}`).join(', ')
+    if (over.length) out.push({over: over.map(o => o[1]), text: over.slice(0, 2).map(([e, k]) => `${named(spec.names[k])} would be read ${times(e)}`).join(', ')
       + (over.length > 2 ? ` and ${over.length - 2} more sources too often` : '') + `; the cap is ${spec.max_epochs[over[0][1]]}.`});
     return out;
   }
@@ -470,6 +470,7 @@ class Board {
 
 // ---- 5 view
 
+const named = s => `\u2068${s}\u2069`; // a name inside a sentence: its writing direction ends with it
 const percent = (n, digits = 1) => (n / PARTS * 100).toFixed(digits) + '%';
 const times = e => !Number.isFinite(e) ? '∞' : (e < 9.95 ? e.toFixed(1) : e < 1e4 ? e.toFixed(0) : e.toExponential(0)) + '×';
 const big = x => {
@@ -658,7 +659,7 @@ function rowsView(board, ui) {
     attr(bar, 'aria-label', `shares of ${v.unit}; they sum to ${percent(sum(board.phase.parts))}`);
     put(facts[0], `${big(at.drawn)} drawn`); put(facts[1], `${big(at.unique)} unique`); put(facts[2], `${big(at.worth)} worth after repeats`);
     const f = at.first;
-    put(first, f ? `first to run out: ${spec.names[f.k]} after ${big(f.at * spec.window)} tokens (${(f.at / at.n * 100).toFixed(0)}%)` : 'no source runs out');
+    put(first, f ? `first to run out: ${named(spec.names[f.k])} after ${big(f.at * spec.window)} tokens (${(f.at / at.n * 100).toFixed(0)}%)` : 'no source runs out');
   }, pulls(values) { drawn((r, k) => r.pull(values[k])); }};
 }
 
@@ -757,7 +758,7 @@ function lawView(board, ui) {
   }, cheapest(found) {
     const {names} = spec, move = x => `${(x / PARTS * 100).toFixed(x < PARTS / 100 ? 2 : 1)}%`, d = ui.digits;
     apply.hidden = !found || !found.size;
-    put(cheap, !found ? '…' : found.size ? `+${move(found.parts)} ${names[found.to]}, −${move(found.parts)} ${names[found.from]}`
+    put(cheap, !found ? '…' : found.size ? `+${move(found.parts)} ${named(names[found.to])}, −${move(found.parts)} ${named(names[found.from])}`
       : found.most > 0 ? `no single move does; the most is ${found.most.toFixed(d)}` : 'no single move helps');
     attr(cheap, 'title', cheap.textContent);
   }};
