@@ -1,5 +1,5 @@
 """Deduplication against slow, plain definitions, and on planted copies of known similarity in English and Chinese."""
-import collections, itertools, json
+import collections, itertools, json, re, subprocess, sys
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,9 @@ import llmbench.dedup as D
 from llmbench.corpus import Corpus
 from llmbench.dedup import (bands_rows, contaminated, contamination, decontaminate, deduplicate, detection_curve, drop_exact, drop_near, fold_words, mark_near,
                            near_duplicates, passages)
+from llmbench.dedup_index import NearIndex
 from llmbench.show import table_html
+from llmbench.store import file_hash
 
 quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -282,3 +284,97 @@ def test_nothing_shared_changes_nothing():
     train = Corpus.of([text(1), text(2)])
     out = decontaminate(train, Corpus.of({'v': [text(3)]}))
     assert out.fingerprint==train.fingerprint and out.story[-1]['dropped']=={} and out.story[-1]['against']['v']['dropped']==0
+
+# --- which copy stays, clusters, caps
+
+def test_the_choice_of_the_copy_that_stays():
+    rows = [dict(id=i, text=t, source='s', quality=q, date=d) for i,t,q,d in (('b', 'Same  text here', .1, '2020'), ('a', 'same text here', .9, '2024'), ('c', 'SAME text here', float('nan'), None), ('d', 'other', 0., None))]
+    for method in ('exact', 'near'):
+        stays = {keep: set(deduplicate(Corpus.of(rows[::-1]), method, keep=keep).pandas('id')['id'])-{'d'} for keep in ('longest', 'first', 'best quality', 'oldest date')}
+        assert stays=={'longest': {'b'}, 'first': {'a'}, 'best quality': {'a'}, 'oldest date': {'b'}}
+    with pytest.raises(ValueError, match="is no rule"): drop_near(Corpus.of(rows), keep='newest')
+    with pytest.raises(ValueError, match="Did you mean 'quality'"): drop_exact(Corpus.of(rows), keep='best qualities')
+
+def test_clusters_are_capped_and_kept_as_columns():
+    text = ' '.join(f'w{i}' for i in range(50))
+    c = Corpus.of([dict(text=text, id=f'{i:02}', source='s') for i in range(25)]+[dict(text='quite another thing', id='x', source='s')])
+    out = drop_near(c, cap=10, clusters=True)
+    assert dict(out.pandas('id', 'cluster_size').to_numpy().tolist())=={'00': 10, '10': 10, '20': 5, 'x': 1} and out.story[-1]['full_clusters']==2
+    marked = mark_near(c, cap=10).pandas('id', 'cluster', 'cluster_size')
+    assert len(marked)==26 and set(marked.query("cluster=='10'")['id'])=={f'{i}' for i in range(10, 20)}
+    with pytest.raises(ValueError, match='at least 2'): drop_near(c, cap=1)
+
+# --- pieces, substrings
+
+@quick
+@given(texts=st.lists(st.lists(st.sampled_from(['A line of text.', 'a LINE  of text.', 'Another.', 'x', '', ' ', '中文一行']), max_size=7).map('\n'.join), min_size=1, max_size=6),
+       unit=st.sampled_from(['lines', 'paragraphs']), least=st.sampled_from([1, 5]))
+def test_repeated_pieces_follow_the_rule(texts, unit, least):
+    rows = [dict(text=t, id=f'{i:02}', source='s') for i,t in enumerate(texts)]
+    out = dict(deduplicate(Corpus.of(rows), unit, least=least, keep='first').pandas('id', 'text').to_numpy().tolist())
+    key = lambda p: ' '.join(p.casefold().split())
+    owner = {}
+    for d in rows:
+        blocks = re.split(r'\n' if unit=='lines' else r'\n(?:[ \t]*\n)+', d['text'])
+        keys = [key(b) for b in blocks if key(b)]
+        gone = [k for k in keys if len(k)>=least and owner.get(k, d['id'])!=d['id']]
+        left = [k for k in keys if k not in gone]
+        for k in keys: owner.setdefault(k, d['id']) if len(k)>=least else None
+        if gone and not left: assert d['id'] not in out
+        else: assert [key(b) for b in re.split(r'\n' if unit=='lines' else r'\n(?:[ \t]*\n)+', out[d['id']]) if key(b)]==left
+        if not gone: assert out[d['id']]==d['text']
+
+def test_pieces_and_substrings_do_not_break_characters():
+    shared = '春天来了，花园里的花都开了，孩子们在草地上放风筝。'
+    c = Corpus.of([dict(text=f'{a}{shared}{b}', id=a, source='s') for a,b in (('甲', '一'), ('乙', '一'), ('丙', '三'))])
+    out = dict(deduplicate(c, 'substrings', least=50, keep='first').pandas('id', 'text').to_numpy().tolist())
+    assert out=={'丙': f'丙{shared}三', '乙': '乙一', '甲': '甲'} # '一' behind the run is shared by 乙 and 甲
+
+# --- the index
+
+def deliveries(n, parts=3):
+    corpus, *_ = planted('en', english(np.random.default_rng(4), n), ' ', 5)
+    rows = corpus.pandas().sort_values('id', ignore_index=True)
+    return rows.assign(delivery=np.random.default_rng(6).integers(0, parts, len(rows)))
+
+@pytest.mark.parametrize('cap', [2, 10_000])
+def test_deliveries_one_by_one_are_the_union_at_once(tmp_path, cap):
+    rows = deliveries(80)
+    index, left = NearIndex.create(tmp_path/'i', cap=cap), set()
+    for _,part in rows.groupby('delivery'):
+        before = file_hash(tmp_path/'i')
+        seen = set(index.new(Corpus.of(part)).pandas('id')['id'])
+        assert file_hash(tmp_path/'i')==before # looking changes nothing
+        out, index = index.add(Corpus.of(part))
+        assert set(out.pandas('id')['id'])==seen
+        left |= seen
+    pairs = near_duplicates(Corpus.of(rows), keep='oldest delivery', cap=cap)
+    assert left==set(rows['id'])-set(pairs['dropped']) and len(pairs)>20
+    assert dict(zip(index.copies['id'], index.copies['kept']))==dict(zip(pairs['dropped'], pairs['kept']))
+    assert set(zip(pairs['dropped'], pairs['similarity'].round(9)))==set(zip(index.copies['id'], index.copies['similarity'].round(9)))
+
+def test_a_killed_addition_leaves_the_index_and_a_second_run_ends_the_same(tmp_path):
+    deliveries(40).to_parquet(tmp_path/'rows.parquet')
+    code = ("import os, signal, sys\nimport pandas as pd\nimport llmbench.dedup_index as I\nfrom llmbench.corpus import Corpus\n"
+            "rows = pd.read_parquet(sys.argv[1])\nindex = I.NearIndex(sys.argv[2]) if os.path.exists(sys.argv[2]) else I.NearIndex.create(sys.argv[2])\n"
+            "save, n = I.write_json, 0\n"
+            "def killed(*a):\n    global n\n    n += 1\n    if n==2: os.kill(os.getpid(), signal.SIGKILL)\n    return save(*a)\n"
+            "if len(sys.argv)>4: I.write_json = killed\n"
+            "for k,part in rows.groupby('delivery'):\n    out, index = index.add(Corpus.of(part))\n    out.save(f'{sys.argv[3]}/{k}')")
+    run = lambda *a: subprocess.run([sys.executable, '-c', code, str(tmp_path/'rows.parquet'), *map(str, a)], capture_output=True, text=True)
+    whole = run(tmp_path/'one', tmp_path/'out one')
+    assert whole.returncode==0, whole.stderr
+    assert run(tmp_path/'two', tmp_path/'out two', 'kill').returncode==-9 and len(NearIndex(tmp_path/'two', check=True))>0
+    assert run(tmp_path/'two', tmp_path/'out two').returncode==0
+    assert NearIndex(tmp_path/'one').meta==NearIndex(tmp_path/'two', check=True).meta
+    for k in range(3): assert Corpus.open(tmp_path/'out one'/str(k)).fingerprint==Corpus.open(tmp_path/'out two'/str(k)).fingerprint
+
+def test_a_damaged_index_is_named(tmp_path):
+    NearIndex.create(tmp_path/'i').add(Corpus.of(['one two three four five six seven']))
+    path = tmp_path/'i'/'grams.npy'
+    path.write_bytes(path.read_bytes()[:-4]+b'abcd')
+    with pytest.raises(ValueError, match=r'damaged \(grams.npy'): NearIndex(tmp_path/'i', check=True)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(ValueError, match='damaged'): NearIndex(tmp_path/'i')
+    with pytest.raises(FileNotFoundError, match='NearIndex.create'): NearIndex(tmp_path)
+    with pytest.raises(FileExistsError, match='not empty'): NearIndex.create(tmp_path/'i')

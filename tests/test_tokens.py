@@ -190,7 +190,7 @@ def test_tokenizers_are_opened_from_every_form(tok, tmp_path):
 @pytest.mark.parametrize('when', ['_put_away', '_in_order'])
 def test_a_killed_process_goes_on_where_it_was(when, tok, tmp_path):
     tok.save(str(tmp_path/'tokenizer.json'))
-    code = (f"import os, signal, sys\nimport llmbench.tokens as T\nfrom llmbench.corpus import Corpus\nT._PART = 3000\n"
+    code = ("import os, signal, sys\nimport llmbench.tokens as T\nfrom llmbench.corpus import Corpus\nT._PART = 3000\n"
             "corpus = Corpus.of({'a': [f'document {i} of many '*20 for i in range(60)], 'b': ['another']})\nbatches = T._batches\nT._batches = lambda c: batches(c, .001)\n"
             "f, n = getattr(T, sys.argv[3]) if len(sys.argv)>3 else None, 0\n"
             "def killed(*a):\n    global n\n    n += 1\n    if n==(4 if sys.argv[3]=='_put_away' else 1): os.kill(os.getpid(), signal.SIGKILL)\n    return f(*a)\n"
