@@ -161,10 +161,9 @@ def page_facts(
     charset:str=None
 )->dict: # links, licence, no_index
     "Links and self-description of a page."
-    from resiliparse.parse.encoding import detect_encoding
+    from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
     from resiliparse.parse.html import HTMLTree
-    try: text = body.decode(charset or detect_encoding(body, from_html_meta=True), 'replace')
-    except LookupError: text = body.decode('utf-8', 'replace')
+    text = body.decode(map_encoding_to_html5(charset or '', fallback_utf8=False) or detect_encoding(body, from_html_meta=True) or 'utf-8', 'replace')
     doc = HTMLTree.parse(text.replace('\0', '\ufffd')).document
     every = lambda css,key: [(e, v) for e in doc.query_selector_all(css) if (v := (e.getattr(key) or '').strip())]
     base = next((b for _,v in every('base[href]', 'href') if (b := tidy_url(v, url))), url)
@@ -315,15 +314,15 @@ def _retry_after(head, manners):
 # %% ../nbs/15_crawl.ipynb #1755fad5
 def documents(frontier:Frontier, html='fast')->list:
     "The parts of a crawl, one an address: its document, or the reason why there is none."
+    from resiliparse.parse.encoding import map_encoding_to_html5
     def rows(url):
         r = frontier.row(url)
         if r['state']!='done': return [Reject(r['reason'])]
         about = dict(url=r['final'], date=r['date'], status=r['status'], content_type=r['type'], licence=r['licence'], content_hash=r['hash'])
         end = {'text/html': '.html', 'application/xhtml+xml': '.html', 'application/pdf': '.pdf'}.get(r['type'], '.txt' if r['type'].startswith('text/') else None)
         if end is None: return [Reject(f"content type {r['type'][:40]}")]
-        held, charset = Held(url, zlib.decompress(r['body'])), dict(encoding=r['charset'] or 'utf-8') if end=='.txt' else dict(html=html, encoding=r['charset']) if end=='.html' else {}
-        try: found = list(readers[end](held, **charset))
-        except LookupError: found = list(readers[end](held, **{**charset, 'encoding': 'utf-8'})) # no such charset
+        takes = dict(encoding=map_encoding_to_html5(r['charset'] or 'utf-8')) if end=='.txt' else dict(html=html, encoding=r['charset']) if end=='.html' else {}
+        found = readers[end](Held(url, zlib.decompress(r['body'])), **takes)
         return [x if isinstance(x, Reject) else {**x, **about} for x in found]
     return [Part(u, lambda u=u, **_: rows(u)) for u in frontier.pages()]
 

@@ -485,14 +485,15 @@ class _Reading:
         import pyarrow as pa, pyarrow.compute as pc
         origins = [f'{m}:{n}' if n else m for m,n,w in zip(names, b.lines, b.why) if w is None]
         if b.texts:
-            own = [_array(b.texts), _array([doc_id(source, o) for o in origins]), _array([source]*len(origins)), _array(origins)]
+            texts = _encodable(b.texts)
+            own = [_array(texts), _array([doc_id(source, o) for o in origins]), _array([source]*len(origins)), _array(origins)]
             others = {sound(str(k)) or 'unnamed': v if isinstance(v, list) else _column(v) for k,v in b.columns.items()}
             heads = distinct(['text', 'id', 'source', 'origin', *(f'given_{k}' if k in _OWN else k for k in others)])
             t = pa.table([*own, *(_array(v) if isinstance(v, list) else v for v in others.values())], names=heads)
             size = pc.sum(pc.binary_length(t['text'])).as_py()
             self.sink.add(t, size)
             self.counts[source, None, 'rows'] += len(t); self.counts[source, None, 'bytes'] += size
-            self.marked[source] += sum('\ufffd' in x for x in b.texts)
+            self.marked[source] += sum('\ufffd' in x for x in texts)
         for m,n,w,s in zip(names, b.lines, b.why, b.starts):
             if w is not None: self.counts[source, w, 'rows'] += 1; self.rejects.append((source, m, n, w, sound(s)))
         if len(self.rejects)>=2**16: self.old, self.rejects = [*self.old, self._packed()], []
@@ -509,6 +510,11 @@ class _Reading:
         return Corpus(self.sink.frame(), [story], pa.concat_tables([*self.old, self._packed()]).to_pandas())
 
 _REJECT = ['source', 'file', 'line', 'reason', 'start']
+
+def _encodable(texts):
+    "The texts, all sound."
+    try: return (''.join(texts).encode(), texts)[1]
+    except UnicodeEncodeError: return list(map(sound, texts))
 
 def _flat(r)->bool:
     "False for a row that is nested so deep that it cannot be written."

@@ -23,7 +23,7 @@ def _query(what, tables, quote, where):
 def _table_with(tables, text, where):
     "The one table that has a column of that name."
     found = [t for t,cols in tables.items() if text in cols]
-    if len(found)!=1: raise ValueError(f"{where}: {'no table has' if not found else 'several tables have'} a column {text!r} ({', '.join(sorted(found or tables)[:20])}); write #table or #query behind the address, or give text=")
+    if len(found)!=1: raise LookupError(f"{where}: {'no table has' if not found else 'several tables have'} a column {text!r} ({', '.join(sorted(found or tables)[:20])}); write #table or #query behind the address, or give text=")
     return found[0]
 
 def sqlite_rows(path, what='', text='text'):
@@ -39,8 +39,9 @@ def sqlite_rows(path, what='', text='text'):
         cur = con.execute(_query(what or _table_with(tables, text, where), tables, quote, where))
         names = distinct(c[0] for c in cur.description)
         for n,row in enumerate(cur, 1): yield _row(names, row, n, text)
-    except sqlite3.DatabaseError as e:
-        if what and 'malformed' not in str(e) and not isinstance(e, (sqlite3.IntegrityError, sqlite3.InternalError)) and n==0 and 'not a database' not in str(e): raise ValueError(f"{where}: {e}; the query was {what!r}") from e
+    except LookupError as e: yield Reject(f'not one table with a column {text!r}', 0, str(e)[:80])
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as e:
+        if what and isinstance(e, sqlite3.DatabaseError) and 'malformed' not in str(e) and not isinstance(e, (sqlite3.IntegrityError, sqlite3.InternalError)) and n==0 and 'not a database' not in str(e): raise ValueError(f"{where}: {e}; the query was {what!r}") from e
         yield Reject('not a SQLite database, or damaged', n+1, str(e)[:80])
     finally: con.close()
 

@@ -34,7 +34,7 @@ def arrow_file(path):
         if isinstance(e, OSError) and e.errno is not None: raise
         yield Reject('not Arrow, or damaged', 0, str(e)[:80]); return
     while True:
-        k += 1
+        k, b = k+1, None
         try:
             b = next(batches, None)
             if b is None: return

@@ -6,7 +6,7 @@
 __all__ = ['NESTED', 'HTML', 'page_text', 'html_file']
 
 # %% ../../nbs/ext/reader_html.ipynb #feda6561
-import codecs, re
+import re
 from functools import partial
 
 import numpy as np
@@ -29,14 +29,12 @@ def page_text(
     encoding:str=None # what the server said; None: what the page says, or what its bytes look like
 ):                    # dict(text, title), or a Reject
     "The main text of a web page."
-    from resiliparse.parse.encoding import detect_encoding
+    from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
     from resiliparse.parse.html import HTMLTree
     if html not in HTML and not callable(html): raise ValueError(did_you_mean('way to read HTML', html, HTML))
     if _too_nested(data): return Reject('page nested too deep')
     bom = next((e for b,e in BOMS.items() if data.startswith(b)), None)
-    try: name = codecs.lookup(bom or encoding or detect_encoding(data, from_html_meta=True) or 'utf-8').name
-    except LookupError: name = detect_encoding(data)
-    page = data.decode(name, 'replace').replace('\0', '\ufffd')
+    page = data.decode(bom or map_encoding_to_html5(encoding or '', fallback_utf8=False) or detect_encoding(data, from_html_meta=True) or 'utf-8', 'replace').replace('\0', '\ufffd')
     tree = HTMLTree.parse(page)
     return dict(text=(HTML[html] if html in HTML else html)(tree if html in ('fast', 'all') else page) or '', title=tree.title or '')
 

@@ -22,11 +22,11 @@ def body_rows(
     limit:int=RECORD
 ):
     "What the reader for a content type makes of a body."
+    from resiliparse.parse.encoding import map_encoding_to_html5
     end = TYPES.get((kind or 'text/html').split(';')[0].strip().lower())
     if end is None: return [Reject(f"content type {re.sub(r'[^a-z0-9/+.-]', '', kind.split(';')[0].lower())[:40]}")]
-    takes = dict(html=html, encoding=charset) if end=='.html' else dict(encoding=charset or 'utf-8') if end=='.txt' else {}
-    try: return list(readers[end](Held(name, data), limit=limit, **takes))
-    except LookupError: return list(readers[end](Held(name, data), limit=limit, **{**takes, 'encoding': None if end=='.html' else 'utf-8'})) # no such charset
+    takes = dict(html=html, encoding=charset) if end=='.html' else dict(encoding=map_encoding_to_html5(charset or 'utf-8')) if end=='.txt' else {}
+    return list(readers[end](Held(name, data), limit=limit, **takes))
 
 def _next_record(f, at):
     "Where the next record may start at or after `at`, or None."
