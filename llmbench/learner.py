@@ -12,6 +12,7 @@ import numpy as np
 
 from .callbacks import Checkpoint, Log, StopOnNaN
 from .core import seed_of
+from .mixture import Mixture
 from .stream import Ahead, Rows
 from .models import build, save_model
 from .objectives import objectives
@@ -26,17 +27,33 @@ class Batches:
         recipe:Recipe,
         tokens:dict,  # source -> Tokens
         ahead:int=0,  # batches that a thread makes ready before they are asked for
+        mixture:Mixture=None, # read in place of the recipe's weights: with phases, caps or documents as unit
     ):
         extra = sorted(set(recipe.weights)-set(tokens))
         if extra: raise LookupError(f"the recipe reads {extra}, but the token shards are {sorted(tokens)}; tokenise these sources or set other weights")
         self.tokens, self.batch = {k: tokens[k] for k in recipe.weights}, recipe.batch
-        self.mixture = recipe.mixture({k: len(t) for k,t in self.tokens.items()})
+        self.mixture = mixture or recipe.mixture({k: len(t) for k,t in self.tokens.items()})
+        if mixture: _check_mixture(mixture, recipe)
         self.stream = self.mixture.stream()
         self.sources, self.rows = list(self.mixture.sources), Rows(self.stream, self.tokens)
         if ahead: self.read = Ahead(self.read, recipe.steps, ahead)
 
     def read(self, step:int): return self.rows.at(np.arange(step*self.batch, (step+1)*self.batch))
     def __call__(self, step:int): return self.read(step)
+
+def _check_mixture(m, recipe):
+    "Refuse a mixture that is not one of this recipe's sources, window and budget."
+    if set(m.weights)!=set(recipe.weights): raise ValueError(f"train: the mixture reads {sorted(m.weights)}, the recipe {sorted(recipe.weights)}; give both the same sources (a weight of 0 leaves one out)")
+    if m.window!=recipe.window: raise ValueError(f"train: the mixture's window={m.window} is not the recipe's window={recipe.window}")
+    if m.n<recipe.steps*recipe.batch: raise ValueError(f"train: the mixture holds {m.n} sequences, the recipe needs {recipe.steps*recipe.batch}; make it for a budget of {recipe.steps*recipe.batch*recipe.window} tokens")
+
+def _take_over(folder, new, recipe):
+    "Refuse a mixture that would change what a stopped run has read already."
+    if not (folder/'mixture.json').exists() or not (done := sorted((folder/'checkpoints').glob('step*'))): return
+    old, at = Mixture.open(folder/'mixture.json'), int(done[-1].name[4:])*recipe.batch
+    if not old.stream().same_until(new.stream(), at):
+        raise ValueError(f"{folder} was stopped at sequence {at}, and this mixture has other sequences before it: rows would be repeated or dropped. Continue from the mixture it has, "
+                         f"Mixture.open({str(folder/'mixture.json')!r}).then(s, weights) with s>={at}, or choose another folder")
 
 # %% ../nbs/36_learner.ipynb #602920c6
 def adamw(model, recipe:Recipe):
@@ -105,14 +122,17 @@ def train(
     checkpoint_every:int=200, # steps
     checkpoint_seconds:float=20., # ... but not more often than this
     objective=None,         # a function in place of the recipe's named objective (name it there, so that the run says what was trained)
+    mixture:Mixture=None,   # read in place of the recipe's weights; a stopped run may go on with another one from where it is
 )->Run:
     "Train after a recipe and leave a Run with the model in it."
     folder = Path(folder)
     if (folder/'run.json').exists():
         run = Run(folder)
-        if run.status=='done' and run.recipe==recipe: return run
+        if run.status=='done' and run.recipe==recipe and (mixture is None or mixture.fingerprint==run.record['mixture']): return run
+        if run.status=='done' and run.recipe==recipe: raise ValueError(f"{folder} holds a finished run of another mixture ({run.record['mixture']}, this is {mixture.fingerprint}); choose another folder")
         if run.recipe!=recipe: raise ValueError(f"{folder} holds a run of another recipe ({run.record['id']}, this is {recipe.fingerprint}); choose another folder or remove it")
-    batches = Batches(recipe, tokens, ahead=2)
+    batches = Batches(recipe, tokens, 2, mixture)
+    _take_over(folder, batches.mixture, recipe)
     run = Run.start(folder, recipe, mixture=batches.mixture.fingerprint, tokens={k: t.fingerprint for k,t in batches.tokens.items()})
     batches.mixture.save(folder/'mixture.json')
     try:

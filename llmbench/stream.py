@@ -309,6 +309,11 @@ class Stream:
 
     def __len__(self): return self.n
 
+    def same_until(self, other, i:int)->bool: # other: Stream
+        "True if both give the same first `i` sequences: then one can take over from the other at sequence `i` without repeating or dropping a row."
+        alike = lambda s: (s.sources, s.windows.tolist(), s.seed, s.window, [(a, q.tolist()) for a,_,q in s.levels if a<i])
+        return alike(self)==alike(other) and i<=min(self.n, other.n)
+
     @functools.cached_property
     def error_bound(self)->float:
         "No prefix of the stream is further off the target of any source, in sequences."
