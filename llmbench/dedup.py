@@ -74,12 +74,17 @@ def _word_hashes(
 ):           # number of words
     "The words of documents as hashes; `fold_words` in compiled form."
     n = 0
+    plain = np.empty(256, np.uint64) # ASCII letters folded; 0 for what is none
+    for c in range(256): plain[c] = np.uint64(fold[c,0]) if c<128 and kind[c]==1 else np.uint64(0)
     for d in range(len(offsets)-1):
-        i, state, h = offsets[d], 0, np.uint64(0)
-        while i<=offsets[d+1]:
-            if state==1:
-                while i<offsets[d+1] and data[i]<128 and kind[data[i]]==1: h, i = (h^np.uint64(fold[data[i],0]))*_PRIME, i+1 # the usual case
-            b, c, k = np.int64(data[i]) if i<offsets[d+1] else np.int64(0), np.int64(0), 0
+        i, state, h, stop = offsets[d], 0, np.uint64(0), offsets[d+1]
+        while i<=stop:
+            if state==1: # the usual case
+                while i<stop:
+                    x = plain[data[i]]
+                    if not x: break
+                    h, i = (h^x)*_PRIME, i+1
+            b, c, k = np.int64(data[i]) if i<stop else np.int64(0), np.int64(0), 0
             if b<0x80:   i, c = i+1, b
             elif b<0xE0: i, c = i+2, (b&31)<<6 | data[i+1]&63
             elif b<0xF0: i, c = i+3, (b&15)<<12 | np.int64(data[i+1]&63)<<6 | data[i+2]&63
@@ -112,10 +117,13 @@ def _gram_hashes(
     for d in range(len(ends)):
         size = ends[d]-s
         length = n if size>=n else size if whole else 1
+        sum, high = np.uint64(0), np.uint64(1) # the words as digits of a number to the base _PRIME; `high` is what the first one counts
+        for j in range(length-1 if size else 0): sum, high = sum*_PRIME+words[s+j], high*_PRIME
         for t in range(s, ends[d]-length+1 if size else s):
-            h = np.uint64(length)
-            for j in range(t, t+length): h = (h ^ h>>np.uint64(32))*_PRIME + words[j]
-            out[m] = (h ^ h>>np.uint64(31))*_MIX
+            sum, first = sum*_PRIME+words[t+length-1], words[t]
+            h = (sum ^ sum>>np.uint64(29))*_MIX + np.uint64(length)
+            out[m] = (h ^ h>>np.uint64(31))*_PRIME
+            sum -= first*high
             m += 1
         s = ends[d]
         out_ends[d] = m

@@ -83,7 +83,7 @@ def round_trip(
 # %% ../nbs/16_tokens.ipynb #2f4cd9ba
 def _batches(
     corpus,             # Corpus
-    megabytes:float=4., # UTF-8 text in one batch
+    megabytes:float=1., # UTF-8 text in one batch
 ):
     "Pairs (ids, texts): lists, in the order in which the corpus is read."
     import pyarrow.compute as pc
@@ -336,7 +336,7 @@ def _left(batch, done):
 def _looked_at(batches, tok, source):
     "The batches, unchanged; warns if the first documents do not come back from their ids."
     for k,(ids,texts) in enumerate(batches):
-        if k==0 and (lost := round_trip(tok, [t[:2000] for t in texts[:32]])):
+        if k==0 and (lost := round_trip(tok, [t[:1000] for t in texts[:16]])):
             at = next((i for i,(a,b) in enumerate(zip(*lost)) if a!=b), min(map(len, lost)))
             warnings.warn(f"write_tokens: this tokenizer does not give texts back exactly (source {source!r}: {lost[0][at:at+24]!r} came back as {lost[1][at:at+24]!r}); "
                           "it normalises or knows too few characters, so `Tokens.text` is near the text, not the text", stacklevel=4)
