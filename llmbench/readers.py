@@ -12,6 +12,7 @@ __all__ = ['RECORD', 'RATIO', 'GRACE', 'DAMAGE', 'BOMS', 'readers', 'FIELDS', 'p
 import atexit, bz2, codecs, errno, glob, inspect, io, itertools, json, lzma, os, re, shlex, shutil, tempfile, zlib
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -116,7 +117,7 @@ def line_blocks(
     def finish(piece): return too_long(limit, n, b''.join(head)) if size+len(piece)>limit else b''.join([*head, piece])
     try:
         with open_bytes(path) as f:
-            for data in utf8_chunks(iter(partial(f.read1, _CHUNK), b''), encoding):
+            for data in utf8_chunks(_ahead(iter(partial(f.read1, _CHUNK), b''), path), encoding):
                 *lines, tail = data.split(b'\n')
                 if lines:
                     lines[0] = finish(lines[0])
@@ -127,6 +128,15 @@ def line_blocks(
                 if size>limit: head = [b''.join(head)[:80]]
         if size: yield n, [finish(b'')]
     except DAMAGE as e: yield n, [damage(e, n, b''.join(head))]
+
+def _ahead(chunks, path):
+    "The chunks; those of a packed file are unpacked one ahead, in a thread."
+    if Path(str(path)).suffix.lower() not in _UNPACK: yield from chunks; return
+    with ThreadPoolExecutor(1) as pool:
+        coming = None
+        while data := coming.result() if coming else next(chunks, b''):
+            coming = pool.submit(next, chunks, b'')
+            yield data
 
 def utf8_chunks(chunks, encoding):
     "The chunks, in UTF-8 if they are UTF-16 or UTF-32 (a byte-order mark says so, or the name), so that lines can be told apart."
@@ -329,9 +339,11 @@ def _parts(source, patterns, folder)->list:
 _OWN = ('text', 'id', 'source', 'origin')
 _PLAIN = {bool, int, float, str, type(None)}
 
+_to_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
 def _value(v):
     if isinstance(v, str): return sound(v)
-    return v if v is None or isinstance(v, (bool, int, float)) else sound(json.dumps(v, ensure_ascii=False, default=str))
+    return v if v is None or isinstance(v, (bool, int, float)) else sound(_to_json(v))
 
 def _array(values):
     "A column of plain values; mixed types become strings."
@@ -483,17 +495,18 @@ class _Reading:
     def add(self, source, names, b):
         "Count a block, keep its rejects, hand its documents on."
         import pyarrow as pa, pyarrow.compute as pc
+        try: first = pa.array(b.texts, pa.large_string())
+        except UnicodeEncodeError: b = b._replace(texts=list(map(sound, b.texts))); first = pa.array(b.texts, pa.large_string())
         origins = [f'{m}:{n}' if n else m for m,n,w in zip(names, b.lines, b.why) if w is None]
         if b.texts:
-            texts = _encodable(b.texts)
-            own = [_array(texts), _array([doc_id(source, o) for o in origins]), _array([source]*len(origins)), _array(origins)]
+            own = [first, _array([doc_id(source, o) for o in origins]), _array([source]*len(origins)), _array(origins)]
             others = {sound(str(k)) or 'unnamed': v if isinstance(v, list) else _column(v) for k,v in b.columns.items()}
             heads = distinct(['text', 'id', 'source', 'origin', *(f'given_{k}' if k in _OWN else k for k in others)])
             t = pa.table([*own, *(_array(v) if isinstance(v, list) else v for v in others.values())], names=heads)
             size = pc.sum(pc.binary_length(t['text'])).as_py()
             self.sink.add(t, size)
             self.counts[source, None, 'rows'] += len(t); self.counts[source, None, 'bytes'] += size
-            self.marked[source] += sum('\ufffd' in x for x in texts)
+            self.marked[source] += sum('\ufffd' in x for x in b.texts)
         for m,n,w,s in zip(names, b.lines, b.why, b.starts):
             if w is not None: self.counts[source, w, 'rows'] += 1; self.rejects.append((source, m, n, w, sound(s)))
         if len(self.rejects)>=2**16: self.old, self.rejects = [*self.old, self._packed()], []
@@ -510,11 +523,6 @@ class _Reading:
         return Corpus(self.sink.frame(), [story], pa.concat_tables([*self.old, self._packed()]).to_pandas())
 
 _REJECT = ['source', 'file', 'line', 'reason', 'start']
-
-def _encodable(texts):
-    "The texts, all sound."
-    try: return (''.join(texts).encode(), texts)[1]
-    except UnicodeEncodeError: return list(map(sound, texts))
 
 def _flat(r)->bool:
     "False for a row that is nested so deep that it cannot be written."
