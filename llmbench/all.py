@@ -14,6 +14,7 @@ from .readers import *
 from .signals import *
 from .clean import *
 from .dedup import *
+from .dedup_index import *
 from .tokens import *
 from .privacy import *
 from .words import *

@@ -8,7 +8,6 @@ __all__ = ['paragraphs', 'lines']
 # %% ../../nbs/ext/dedup_pieces.ipynb #92afc0f9
 import numpy as np
 
-from ..core import need
 from ..corpus import engine
 from ..dedup import _bytes, _described, _hash_pieces, _jit, _order, _threads, deduplicators
 
