@@ -54,7 +54,7 @@ def repeated_spans(
     starts = np.cumsum([0, *(len(r)+1 for r in raw)])
     suffixes = divsufsort.divsufsort(data)
     common = divsufsort.kasai(data, suffixes)
-    stop = np.repeat(starts[1:]-1, np.diff(starts)).astype(np.int32)
+    stop = np.repeat((starts[1:]-1).astype(np.int32), np.diff(starts))
     marked = np.zeros(len(data), np.uint8)
     _jit(_later)(suffixes, common, least, stop, marked)
     spans = np.array(_jit(_joined)(marked, least, data), np.int64).reshape(-1, 2)
