@@ -60,14 +60,14 @@ def run_notebook(path):
     os.replace(f.name, kept)
     return nb, time.time()-start
 
-def run_all(paths, workers):
-    "Run the notebooks, `workers` at a time; {path: notebook}. Every failure is shown before the build ends."
+def run_all(paths, workers, only=()):
+    "Run the notebooks, `workers` at a time; {path: notebook}. Every failure is shown before the build ends. With `only` (names of pages) the others are shown without outputs."
     import nbformat
     os.environ.update(PLOTLY_RENDERER='plotly_mimetype', **({'OMP_NUM_THREADS': '1'} if workers>1 else {}))
     CACHE.mkdir(exist_ok=True)
     done, failed = {}, []
     def one(path):
-        if path.parent.name==SHOWN: return nbformat.read(path, 4), None
+        if path.parent.name==SHOWN or only and page_name(path) not in only: return nbformat.read(path, 4), None
         return run_notebook(path)
     with tempfile.TemporaryDirectory() as runtime, ThreadPoolExecutor(workers) as pool:
         os.environ['JUPYTER_RUNTIME_DIR'] = runtime
@@ -237,9 +237,11 @@ def sphinx(out):
             shutil.move(f'{made}/site', out)
         return code
 
-def build(out, workers=2):
-    start = time.time()
-    write_source(run_all(notebooks(), workers))
+def build(out, workers=2, only=()):
+    start, pages = time.time(), notebooks()
+    unknown = set(only)-set(map(page_name, pages))
+    if unknown: sys.exit(f"no page called {', '.join(sorted(unknown))}; pages are called {', '.join(map(page_name, pages))}")
+    write_source(run_all(pages, workers, only))
     code = sphinx(out)
     print(f'{os.path.relpath(out)}/index.html: site written in {time.time()-start:.0f} s' if not code else 'the site was not built: Sphinx said why above')
     return code
@@ -248,5 +250,6 @@ if __name__=='__main__':
     args = argparse.ArgumentParser(description=textwrap.dedent(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument('--out', type=Path, default=ROOT/'_docs', help='folder of the site (_docs)')
     args.add_argument('--workers', type=int, default=2, help='notebooks run at a time (2)')
+    args.add_argument('--run', nargs='+', default=(), metavar='PAGE', help='run only these pages, like guide/laws; the others are shown without outputs (all)')
     given = args.parse_args()
-    sys.exit(build(given.out.resolve(), given.workers))
+    sys.exit(build(given.out.resolve(), given.workers, given.run))

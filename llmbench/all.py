@@ -15,6 +15,7 @@ from .signals import *
 from .clean import *
 from .dedup import *
 from .dedup_index import *
+from .crawl import *
 from .tokens import *
 from .privacy import *
 from .words import *
@@ -26,6 +27,7 @@ from .laws import *
 from .formula import *
 from .samplers import *
 from .recipe import *
+from .loader import *
 from .models import *
 from .objectives import *
 from .run import *
