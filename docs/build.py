@@ -220,6 +220,8 @@ def write_source(done):
 
 # --- 3. the site
 
+def pages_of(source): return sorted(str(p.relative_to(source).with_suffix('')) for p in source.rglob('*') if p.suffix in ('.ipynb', '.md'))
+
 def sphinx(out):
     "Run Sphinx; a warning is an error. The site appears whole or stays as it was."
     from llmbench.studio import page_script
@@ -232,6 +234,8 @@ def sphinx(out):
         for name in ('llmbench.css', 'studio.css'): shutil.copyfile(ROOT/'llmbench'/'static'/name, static/name)
         args = ['-q', '-W', '--keep-going', '-j', 'auto', '-c', str(ROOT/'docs'), '-d', str(SOURCE/'.doctrees'), '-D', f'html_static_path={ROOT/"docs"/"_static"},{static}']
         code = subprocess.run([sys.executable, '-m', 'sphinx', *args, str(SOURCE), f'{made}/site'], cwd=ROOT).returncode
+        lost = [p for p in pages_of(SOURCE) if not (Path(made)/'site'/f'{p}.html').exists()] # an error in a process that writes pages does not reach Sphinx's exit code
+        if lost and not code: code = subprocess.run([sys.executable, '-m', 'sphinx', *args, '-E', '-j', '1', str(SOURCE), f'{made}/again'], cwd=ROOT).returncode or 1
         if not code:
             shutil.rmtree(out, ignore_errors=True)
             shutil.move(f'{made}/site', out)

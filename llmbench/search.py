@@ -179,7 +179,7 @@ class Search:
     proxy:Recipe           # of one proxy; its weights and data are set here
     budget:int             # tokens of the run that the weights are for
     runs:int=16            # proxies in all
-    active:int=0           # of them are chosen by the law when the others are trained
+    active:int=0           # of them are chosen by the law when the others are trained; fewer where the law would have too few to begin with
     each:int=4             # of the active ones are chosen at a time
     target:dict=None       # source -> what its loss counts; None: all alike
     match_epochs:bool=True # cut the proxies' text, so that they repeat it as often as the large run
@@ -211,6 +211,6 @@ class Search:
         check_budget(self.sizes, self.budget, self.proxy.max_epochs or math.inf, 'budget')
         sizes = {s: len(t) for s,t in self.shards.items()}
         check_budget(sizes, self.proxy.tokens, self.proxy.max_epochs or math.inf, 'tokens of a proxy')
-        return proxy_weights(sizes, self.runs-self.active, self.proxy.tokens, self.proxy.window, self.proxy.max_epochs or math.inf, self.seed)
+        return proxy_weights(sizes, max(self.runs-self.active, min(self.runs, len(sizes)+1)), self.proxy.tokens, self.proxy.window, self.proxy.max_epochs or math.inf, self.seed)
 
 Search.train, Search.fit, Search.candidates, Search.verify = train_proxies, fit_proxies, candidates, verify

@@ -206,3 +206,15 @@ def test_a_studio_becomes_data_for_its_script():
     state = dict(_anywidget_id='llmbench.studio.StudioWidget', spec=dict(title='</script><b>'), value={}, runs_to_do=[], saved=[])
     out = build.finish_output(v4.new_output('display_data', {build.WIDGET: {'model_id': 'm'}, 'text/plain': 'x'}), {'m': {'state': state}})['data']['text/html']
     assert out.count('</script>')==1 and 'lb-studio-data' in out
+
+def test_a_page_that_could_not_be_written_stops_the_build(tmp_path, monkeypatch, capfd):
+    "Among many pages, which Sphinx writes in several processes."
+    source = tmp_path/'proc'
+    source.mkdir()
+    names = [f'page{i}' for i in range(8)]
+    (source/'index.md').write_text('\n'.join(['# index', '', '```{toctree}', *names, '```']))
+    for name in names: (source/f'{name}.md').write_text(f'# {name}\n\n$a<b$\n')
+    monkeypatch.setattr(build, 'SOURCE', source)
+    assert build.sphinx(tmp_path/'site')==0 and (tmp_path/'site/page7.html').exists()
+    (source/'page7.md').write_text('# page7\n\n$\\Big\\langle a$\n')
+    assert build.sphinx(tmp_path/'site') and 'no MathML for' in capfd.readouterr().err
