@@ -2,7 +2,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -59,22 +58,17 @@ def test_the_job_ends_with_the_report_and_three_lines(done):
     assert len(listed)==SMALL['proxies']+3*SMALL['seeds'] and {r['status'] for r in listed}=={'done'}
 
 
-def test_the_report_opens_offline_and_runs_no_script_of_the_data(done):
-    from playwright.sync_api import sync_playwright
-    _, out = done
-    chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))))
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=chromium, args=['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-sync'])
-        page, asked, errors = browser.new_page(), [], []
-        page.on('request', lambda r: asked.append(r.url))
-        page.on('pageerror', lambda e: errors.append(str(e)))
-        page.on('dialog', lambda d: errors.append(d.message))
-        page.goto((out/'report.html').as_uri())
-        page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length>=10")
-        assert page.title()=='Which mixture won?' and not errors
-        assert [u for u in asked if not u.startswith(('file:', 'data:', 'blob:'))]==[]
-        assert '<script>' in page.inner_text('body') and 'What could not be read' in page.inner_text('body')
-        browser.close()
+def test_the_report_opens_offline_and_runs_no_script_of_the_data(done, browser):
+    page, asked, errors = browser.new_page(), [], []
+    page.on('request', lambda r: asked.append(r.url))
+    page.on('pageerror', lambda e: errors.append(str(e)))
+    page.on('dialog', lambda d: errors.append(d.message))
+    page.goto((done[1]/'report.html').as_uri())
+    page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length>=10")
+    assert page.title()=='Which mixture won?' and not errors
+    assert [u for u in asked if not u.startswith(('file:', 'data:', 'blob:'))]==[]
+    assert '<script>' in page.inner_text('body') and 'What could not be read' in page.inner_text('body')
+    page.close()
 
 
 def test_same_seed_same_digest_and_a_rerun_trains_nothing(done, data, tmp_path):
