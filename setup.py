@@ -8,7 +8,7 @@ parser = ConfigParser(delimiters=['='], interpolation=None)
 parser.read(Path(__file__).parent/'settings.ini', encoding='utf-8')
 cfg = parser['DEFAULT']
 listed = lambda key: cfg.get(key, '').split()
-extras = {key: listed(f'{key}_requirements') for key in ('dev', 'docs', 'cluster', 'models', 'track')}
+extras = {key.removesuffix('_requirements'): listed(key) for key in cfg if key.endswith('_requirements')}
 
 setup(
     name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'],

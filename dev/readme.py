@@ -17,16 +17,16 @@ def cells(path):
 def numbered(root=ROOT):
     "The notebooks that are modules, in order: (number, module, description, path)."
     found = []
-    for path in sorted((root/'nbs').glob('[0-9][0-9]_*.ipynb')):
-        title, text = path.stem[3:], cells(path)[0][1]
+    for path in sorted((root/'nbs').glob('[0-9][0-9]*_*.ipynb')):
+        (number, title), text = path.stem.split('_', 1), cells(path)[0][1]
         head = re.match(r'#\s+(\S+)\s+>\s*(.+)', text)
         if not head or head[1]!=title: raise ValueError(f"{path.name}: the first cell must be '# {title}' and a line '> what it is for', not {text[:60]!r}")
-        found.append((int(path.stem[:2]), title, head[2].strip(), path))
+        found.append((number, title, head[2].strip(), path))
     return found
 
 def module_map(root=ROOT):
     "The map of the index: one line per module, by floor."
-    rows = [f'| {FLOORS[n//10]} | [`{name}`]({path.name}) | {what} |' for n,name,what,path in numbered(root)]
+    rows = [f'| {FLOORS[int(n[0])]} | [`{name}`]({path.name}) | {what} |' for n,name,what,path in numbered(root)]
     return '\n'.join([MAP, '', '| floor | module | what it is for |', '|---|---|---|', *rows])
 
 def with_map(root=ROOT):

@@ -28,14 +28,14 @@ def notebooks():
 
 def page_name(path):
     "The page of a notebook: `20_mixture.ipynb` is `guide/mixture`, `tutorials/x.ipynb` is `tutorials/x`."
-    return re.sub(r'^\d\d_', 'guide/', path.relative_to(NBS).with_suffix('').as_posix())
+    return re.sub(r'^\d\d[a-z]?_', 'guide/', path.relative_to(NBS).with_suffix('').as_posix())
 
 def depends_on(path):
     "Files that a notebook's outputs can depend on: the modules it names, those that they name, and what is read as data."
     jobs, found, todo = sorted((NBS/SHOWN).glob('*.ipynb')), {path}, [path]
     while todo:
         named = [ROOT/'llmbench'/f'{m.replace(".", "/")}.py' for m in re.findall(r'(?:llmbench|from )\.((?:ext\.)?\w+)', todo.pop().read_text(encoding='utf-8'))]
-        new = {p for p in named if p.exists()} | ({*jobs} if ROOT/'llmbench'/'batch.py' in named or path.stem[3:]=='batch' else set())
+        new = {p for p in named if p.exists()} | ({*jobs} if ROOT/'llmbench'/'batch.py' in named or path.stem.endswith('_batch') else set())
         todo += new-found
         found |= new
     return sorted(found) + [p for folder in ('llmbench/static', 'data') for p in sorted((ROOT/folder).rglob('*')) if p.is_file()] + [ROOT/'constraints.txt']
