@@ -1,7 +1,7 @@
 """The rules of the project that no single notebook can check: order of imports, firewalls, generated files, pins, words."""
 import ast, json, os, re, shutil, statistics, subprocess, sys, zipfile
 from configparser import ConfigParser
-from importlib.metadata import distributions
+from importlib.metadata import distributions, metadata
 from pathlib import Path
 
 import pytest
@@ -193,15 +193,16 @@ def test_every_installed_package_is_pinned(root):
     # the accelerator libraries that some builds of torch bring are pinned by torch itself
     free = re.compile(r'pip|setuptools|wheel|llmbench|triton|nvidia-.*|cuda-.*')
     have = {normal(d.metadata['Name']): d.version.split('+')[0] for d in distributions() if not free.fullmatch(normal(d.metadata['Name']))}
-    wrong = {n: (v, pins(root).get(n)) for n,v in have.items() if pins(root).get(n)!=v}
+    models = {normal(n): v for n,v in (m.split('==') for m in settings(root)['packaged_models'].split())}
+    pinned = pins(root)|models
+    wrong = {n: (v, pinned.get(n)) for n,v in have.items() if pinned.get(n)!=v}
     assert not wrong, f'installed, pinned: {wrong}'
 
 def test_pins_name_no_host(root):
     for line in (root/'constraints.txt').read_text().splitlines(): assert line.startswith('#') or re.fullmatch(r'[\w.-]+==[\w.]+', line), line
 
 def test_extras(root):
-    setup = ast.parse((root/'setup.py').read_text())
-    named = {c.value for n in ast.walk(setup) if isinstance(n, ast.Tuple) for c in n.elts if isinstance(c, ast.Constant)}
+    named = set(metadata('llmbench').get_all('Provides-Extra'))
     assert named=={k.removesuffix('_requirements') for k in settings(root) if k.endswith('_requirements')}
     for path in (root/'llmbench').glob('*.py'):
         for n in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
