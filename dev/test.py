@@ -55,7 +55,7 @@ PAGES = ['index', 'guide/core', 'guide/show', 'guide/corpus', 'guide/mixture', '
 
 def docs(): return one(sys.executable, 'docs/build.py', '--run', *PAGES)
 
-def tests(): return pytest('--ignore=tests/test_project.py', '--durations=8', 'tests', LLMBENCH_DOCS='_docs')
+def tests(): return pytest('-n', '2', '--dist', 'loadfile', '--ignore=tests/test_project.py', '--durations=12', 'tests', LLMBENCH_DOCS='_docs')
 
 def main_job():
     "`make demo QUICK=1` into a folder of its own: in time, and with a report that can be read."

@@ -13,7 +13,7 @@ import pytest
 from llmbench.store import read_json, whole
 
 LLMBENCH = str(Path(sys.executable).parent/'llmbench')
-SMALL = dict(megabytes=.15, holdout=6, vocab=400, window=64, proxies=4, proxy_size=1, proxy_tokens=4096, final_size=1, final_tokens=6144, seeds=2, workers=2)
+SMALL = dict(megabytes=.15, holdout=6, vocab=400, window=64, proxies=4, proxy_size=1, proxy_tokens=4096, final_size=1, final_tokens=6144, seeds=2, workers=2, active=0)
 
 
 def cli(*args, **kw):
