@@ -14,10 +14,10 @@ from .core import did_you_mean, plain
 from .store import append_jsonl, file_hash, read_json, whole
 
 # %% ../nbs/35_callbacks.ipynb #49cca5c0
-EVENTS = ('before_fit', 'before_step', 'after_loss', 'after_step', 'after_fit')
+EVENTS = ('before_fit', 'before_step', 'after_backward', 'after_loss', 'after_step', 'after_evaluate', 'after_fit')
 
 class Callback:
-    "Methods named after events, each called with the Learner: before_fit, before_step, after_loss (before the gradients), after_step, after_fit."
+    "Methods named after events, each called with the Learner; what must survive a stop goes through `state()` (plain values, or name -> tensor) and `load(state)`."
     def __init_subclass__(cls):
         for name in vars(cls):
             if name.startswith(('before_', 'after_')) and name not in EVENTS:
@@ -35,8 +35,13 @@ class Log(Callback):
 
     def after_step(self, learner):
         l = learner
-        self.rows.append((l.loss, l.norm, *_by_source(l)))
-        if (l.step+1)%self.every and l.step+1<l.recipe.steps: return
+        self.rows.append((l.loss, float(l.norm), *_by_source(l)))
+        if not (l.step+1)%self.every or l.step+1>=l.recipe.steps: self.write(l)
+
+    def after_fit(self, learner):                        # what is left when training ended early
+        if self.rows: self.write(learner)
+
+    def write(self, l):
         loss, norm, sums, counts = zip(*self.rows)
         sums, counts = np.sum(sums, 0), np.sum(counts, 0)
         per = {f'loss/{s}': sums[k]/counts[k] for k,s in enumerate(l.sources) if counts[k]}
@@ -44,9 +49,9 @@ class Log(Callback):
         self.rows = []
 
 def _by_source(l):
-    "(K,) sums of the rows' losses and (K,) numbers of rows of this step."
-    k = l.row_sources
-    return np.bincount(k, weights=l.row_losses, minlength=len(l.sources)), np.bincount(k, minlength=len(l.sources))
+    "(K,) sums of the targets' losses and (K,) numbers of targets of this step."
+    by = lambda w: np.bincount(l.row_sources, weights=w, minlength=len(l.sources))
+    return by(l.row_losses*l.row_counted), by(l.row_counted)
 
 # %% ../nbs/35_callbacks.ipynb #f77eec67
 class StopOnNaN(Callback):
@@ -55,10 +60,11 @@ class StopOnNaN(Callback):
         if math.isfinite(learner.loss): return
         l, path = learner, learner.run.folder/'bad_batch.jsonl'
         path.unlink(missing_ok=True)
-        for k, w, ids in zip(l.row_sources, l.row_windows, l.batch['ids'].tolist()): append_jsonl(path, dict(source=l.sources[k], window=int(w), ids=ids))
-        names = ', '.join(sorted({repr(l.sources[k]) for k in l.row_sources}))
+        rows = l.batches.describe(l.step)[l.rank::l.world]
+        for i,row in enumerate(rows): append_jsonl(path, row | {k: v[i].tolist() for k,v in l.batch.items() if k not in ('source', 'counted')})
+        names = ', '.join(sorted({repr(r['source']) for r in rows}))
         raise FloatingPointError(f"run {l.recipe.fingerprint}, step {l.step}: loss is {l.loss}; the batch came from {names} and is saved in {path}. "
-                                 f"Usual causes: a learning rate too high (here {l.rate:.2g}), fp16 without scaling, broken text")
+                                 f"Usual causes: a learning rate too high (here {l.rate:.2g}), broken text, broken weights to start from")
 
 # %% ../nbs/35_callbacks.ipynb #44f9e961
 class Checkpoint(Callback):

@@ -190,7 +190,8 @@ def test_doremi_by_hand_from_its_own_losses(shards, tmp_path):
         w = .999*v/v.sum()+.0005
         total = total+w
     assert len(seen)==recipe.steps and np.allclose(total/len(seen), list(json.loads((tmp_path/'proxy'/'weights.json').read_text())['mean'].values()), atol=1e-6)
-    assert (Batches(recipe, shards)(0)[1]==0).any() and (Batches(recipe, shards)(0)[1]==1).any()
+    source = Batches(recipe, shards)(0)['source']
+    assert (source==0).any() and (source==1).any()
 
 def test_doge_gradients_are_those_of_whole_models(shards, tmp_path):
     "The first step's score against gradients taken by plain backward passes on copies of the new model."
@@ -202,8 +203,8 @@ def test_doge_gradients_are_those_of_whole_models(shards, tmp_path):
     from llmbench.recipe import Recipe
     from llmbench.reweigh import proxy_recipe
     recipe = proxy_recipe(Recipe(**TINY), shards)
-    ids, source, _ = Batches(recipe, shards)(0)
-    ids, flat = torch.from_numpy(ids), []
+    batch = Batches(recipe, shards)(0)
+    ids, source, flat = torch.from_numpy(batch['ids']), batch['source'], []
     for k in range(2):
         model = build(recipe)
         token_losses(model, ids[source==k]).mean().backward()
