@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'HEADS', 'DROPOUT', 'OPTIMIZER_BYTES', 'ROLES', 'config_of', 'build', 'estimate', 'size_text',
-           'estimate_table', 'save_model', 'load_model', 'load_tokenizer', 'check_tokenizer']
+           'estimate_table', 'save_model', 'load_model', 'load_tokenizer', 'check_tokenizer', 'export_gguf']
 
 # %% ../nbs/32_models.ipynb #0a6627b1
 import os
@@ -129,7 +129,7 @@ def _measured(recipe, head):
 def _saved(f, window):
     "Numbers that the backward pass of one layer needs for each token."
     d, m, h = f['d'], f['m'], f['h']
-    return dict(gpt2=12*d+4*m, bert=12*d+m, t5=27*d+14*m+2*h*window).get(f['family'], 10*d+4*m)
+    return dict(gpt2=12*d+4*m, bert=12*d+m, t5=(27*d+14*m+2*h*window)*.55).get(f['family'], 10*d+4*m)
 
 def estimate(
     recipe:Recipe,
@@ -140,7 +140,7 @@ def estimate(
     f = _facts(recipe, head)
     held = OPTIMIZER_BYTES.get(spec_of(recipe.optimizer)[0], 8)
     tokens, layer = recipe.batch*recipe.window//recipe.accumulate, _saved(f, recipe.window)
-    numbers = (f['L']*f['d']+layer if checkpointing else f['L']*layer)*(1 if recipe.precision=='fp32' else 0.6) + 4*f['d'] + 2*f['V']
+    numbers = (f['L']*f['d']+layer if checkpointing else f['L']*layer)*(1 if recipe.precision=='fp32' else 0.6) + 4*f['d'] + 2*f['V']*(.2 if f['family']=='t5' else 1)
     parts = dict(weights=4*f['n'], gradients=4*f['n'], optimizer=held*f['n'], activations=int(4*numbers*tokens))
     used = f['n']-f['looked']
     if f['family']=='t5': used = _t5_used(f)
@@ -298,3 +298,57 @@ def check_tokenizer(model, tokenizer):
     if other or len(vocab.keys()&own.keys())<len(own)/2:
         say = f"{other[0]!r} is {vocab[other[0]]} here and {own[other[0]]} there" if other else f"only {len(vocab.keys()&own.keys())} of its {len(own)} tokens are known here"
         raise ValueError(f"the tokenizer is not the one of {home.parent}: {say}. Use load_tokenizer({str(home.parent)!r})")
+
+# %% ../nbs/32_models.ipynb #961263dc
+def export_gguf(
+    folder,          # a model's folder, with its tokenizer
+    path,            # file to write: 'model.gguf'
+    dtype:str='f16', # of matrices: 'f16' or 'f32'
+)->Path:
+    "A Llama-shaped model and its tokenizer as one GGUF file, for llama.cpp and what is built on it."
+    import numpy as np
+    from llmbench.store import whole
+    gguf = need('gguf', extra='models')
+    model, tok = load_model(folder), load_tokenizer(folder)
+    c, kinds = model.config, dict(f16=np.float16, f32=np.float32)
+    if dtype not in kinds: raise LookupError('export_gguf: '+did_you_mean('dtype', dtype, kinds))
+    if c.model_type!='llama' or not getattr(c, 'tie_word_embeddings', False) and 'lm_head.weight' not in model.state_dict():
+        raise ValueError(f"export_gguf writes Llama-shaped models, {folder} holds a {c.model_type} model; llama.cpp's convert_hf_to_gguf.py reads this very folder")
+    with whole(path) as scratch:
+        w = gguf.GGUFWriter(scratch, 'llama')
+        w.add_context_length(c.max_position_embeddings); w.add_embedding_length(c.hidden_size); w.add_block_count(c.num_hidden_layers)
+        w.add_feed_forward_length(c.intermediate_size); w.add_head_count(c.num_attention_heads); w.add_head_count_kv(c.num_key_value_heads)
+        w.add_layer_norm_rms_eps(c.rms_norm_eps); w.add_rope_freq_base(c.rope_parameters['rope_theta']); w.add_rope_dimension_count(c.head_dim)
+        w.add_vocab_size(c.vocab_size); w.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if dtype=='f16' else gguf.LlamaFileType.ALL_F32)
+        _gguf_tokenizer(w, gguf, tok, c.vocab_size)
+        _gguf_tensors(w, gguf, model, kinds[dtype])
+        w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()
+    return Path(path)
+
+def _gguf_tokenizer(w, gguf, tok, rows):
+    "Vocabulary, merges and special tokens; rows of the embeddings without a token are marked as unused."
+    import json
+    parts = json.loads(tok.backend_tokenizer.to_str())
+    if parts['model']['type']!='BPE' or 'ByteLevel' not in json.dumps(parts['pre_tokenizer']):
+        raise ValueError(f"export_gguf writes byte-level BPE tokenizers, this one is {parts['model']['type']}; llama.cpp's convert_hf_to_gguf.py knows more kinds")
+    names = {i: t for t,i in tok.get_vocab().items()}
+    special = {t['id']: gguf.TokenType.CONTROL if t['special'] else gguf.TokenType.USER_DEFINED for t in parts['added_tokens']}
+    w.add_tokenizer_model('gpt2'); w.add_tokenizer_pre('smollm' if 'Digits' in json.dumps(parts['pre_tokenizer']) else 'gpt-2') # smollm: digits one by one, then GPT-2's rule
+    w.add_token_list([names.get(i, f'[PAD{i}]') for i in range(rows)])
+    w.add_token_types([special.get(i, gguf.TokenType.NORMAL) if i in names else gguf.TokenType.UNUSED for i in range(rows)])
+    w.add_token_merges([m if isinstance(m, str) else ' '.join(m) for m in parts['model']['merges']])
+    for role,add in dict(bos=w.add_bos_token_id, eos=w.add_eos_token_id, unk=w.add_unk_token_id, pad=w.add_pad_token_id).items():
+        if (i := getattr(tok, f'{role}_token_id')) is not None: add(i)
+    w.add_add_bos_token(False); w.add_add_space_prefix(False)
+    if tok.chat_template: w.add_chat_template(tok.chat_template)
+
+def _gguf_tensors(w, gguf, model, matrix):
+    "Weights by llama.cpp's names; rows of queries and keys in its order, where the two halves of a rotation lie side by side."
+    import numpy as np
+    c = model.config
+    names, heads = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, c.num_hidden_layers), dict(q_proj=c.num_attention_heads, k_proj=c.num_key_value_heads)
+    for k,v in model.state_dict().items():
+        if k=='lm_head.weight' and c.tie_word_embeddings: continue
+        a = v.float().cpu().numpy()
+        if (h := heads.get(k.split('.')[-2])): a = a.reshape(h, 2, -1, *a.shape[1:]).swapaxes(1, 2).reshape(a.shape)
+        w.add_tensor(names.get_name(k, try_suffixes=('.weight', '.bias')), np.ascontiguousarray(a, dtype=matrix if a.ndim>1 else np.float32))
