@@ -6,6 +6,7 @@
 __all__ = ['Batches', 'Learner', 'train']
 
 # %% ../nbs/36_learner.ipynb #5611efa4
+import os
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from .stream import Ahead, Rows
 from .models import build, save_model
 from .objectives import objectives
 from .optimizers import make_optimizer
+from .ranks import all_rows, deal_rows, is_first, shard_model, wait_for_ranks, whole_tensor
 from .recipe import Recipe, lr_at, spec_of
 from .run import Run
 from .store import file_hash
@@ -81,16 +83,18 @@ class Learner:
         run:Run=None,      # for callbacks that write
         callbacks=(),
         objective=None,    # a function in place of the recipe's named one
+        sharded:bool=None, # several processes: cut the weights in pieces (FSDP2) or repeat them (DDP); None: as accelerate launch says
     ):
         from accelerate import Accelerator
         import torch
         self.recipe, self.batches, self.run, self.callbacks, self.sources = recipe, batches, run, list(callbacks), batches.sources
         name, options = spec_of(objective or recipe.objective)
         self.objective = partial(objectives.find(name), **options)
-        self.accelerator = Accelerator(mixed_precision='no')             # precision is the Learner's own: accelerate would copy all logits to fp32
+        self.accelerator = Accelerator(mixed_precision='no', cpu=not torch.accelerator.is_available())             # precision is the Learner's own: accelerate would copy all logits to fp32
         self.rank, self.world, self.device = self.accelerator.process_index, self.accelerator.num_processes, self.accelerator.device
-        if recipe.batch<self.world: raise ValueError(f"Learner: batch={recipe.batch} rows cannot be dealt to {self.world} processes; every process needs a row")
-        self.model, self.optimizer = self.accelerator.prepare(model, make_optimizer(model, recipe))
+        deal_rows(recipe.batch, recipe.accumulate if self.world>1 else 1)
+        self.model = _spread(model.to(self.device), self.accelerator, recipe, sharded)
+        self.optimizer = make_optimizer(self.unwrapped(), recipe)
         dtype = dict(bf16=torch.bfloat16, fp16=torch.float16).get(recipe.precision)
         self.autocast = partial(torch.autocast, self.device.type, dtype, enabled=dtype is not None)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision=='fp16')
@@ -121,9 +125,11 @@ class Learner:
         got = self.batches(self.step, self.rank, self.world)
         self.row_sources, self.row_counted, self.rate, self.skip = np.asarray(got['source']), np.asarray(got['counted']), lr_at(self.recipe, self.step), False
         self.batch = {k: torch.as_tensor(v).to(self.device) for k,v in got.items()}
+        if self.world>1: self.row_sources, self.row_counted = (all_rows(self.batch[k]).cpu().numpy() for k in ('source', 'counted'))
 
     def one_step(self):
         "Forward and backward over the parts of the batch, clip, update."
+        import torch
         self.counted, rows, total = self.over_ranks(self.batch['counted'].sum()), [], 0.
         parts = list(zip(*(v.chunk(self.recipe.accumulate) for v in self.batch.values())))
         for i,part in enumerate(parts):
@@ -131,7 +137,7 @@ class Learner:
             loss, logs = self.backward_of(self.part, last=i+1==len(parts))
             total, rows = total+loss, [*rows, logs['loss_per_row'].detach().float()]
             self.event('after_backward')
-        self.loss, self.row_losses = self.over_ranks(total).item(), np.concatenate([r.cpu().numpy() for r in rows])
+        self.loss, self.row_losses = self.over_ranks(total).item(), all_rows(torch.cat(rows)).cpu().numpy()
         self.event('after_loss')
         self.update()
         self.tokens_seen = (self.step+1)*self.recipe.batch*self.recipe.window
@@ -146,15 +152,23 @@ class Learner:
 
     def update(self):
         "Clip the gradients and move the weights."
+        import torch
         for g in self.optimizer.param_groups: g['lr'] = self.rate*g.get('scale', 1.)
         self.scaler.unscale_(self.optimizer)
-        self.norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.norm = whole_tensor(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip))
         if not self.skip: self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
 
     def over_ranks(self, x): return self.accelerator.reduce(x) if self.world>1 else x # the sum
     def heard(self, event): return any(hasattr(c, event) for c in self.callbacks)
+
+def _spread(model, accelerator, recipe, sharded):
+    "The model for one of several processes; as it is for one alone."
+    if sharded is None: sharded = os.environ.get('ACCELERATE_USE_FSDP', '').lower()=='true'
+    if accelerator.num_processes==1: return model
+    if sharded and recipe.precision=='fp16': raise ValueError("Learner: fp16 needs one scale for all pieces of the weights, which is not there; take precision='bf16' or 'fp32', or repeat the weights (sharded=False)")
+    return shard_model(model) if sharded else accelerator.prepare_model(model)
 
 # %% ../nbs/36_learner.ipynb #86d61cfd
 def train(
@@ -167,6 +181,7 @@ def train(
     checkpoint_seconds:float=20., # ... but not more often than this
     objective=None,         # a function in place of the recipe's named objective (name it there, so that the run says what was trained)
     mixture:Mixture=None,   # read in place of the recipe's weights; a stopped run may go on with another one from where it is
+    sharded:bool=None,      # several processes: cut the weights in pieces; None: as accelerate launch says
 )->Run:
     "Train after a recipe and leave a Run with the model in it."
     folder = Path(folder)
@@ -178,11 +193,12 @@ def train(
     batches = Batches(recipe, tokens, 2, mixture)
     _take_over(folder, batches.mixture, recipe)
     run = Run.start(folder, recipe, mixture=batches.mixture.fingerprint, tokens={k: t.fingerprint for k,t in batches.tokens.items()})
-    batches.mixture.save(folder/'mixture.json')
+    if is_first(): batches.mixture.save(folder/'mixture.json')
     try:
-        learner = Learner(build(recipe), batches, recipe, run, [Log(), StopOnNaN(), Checkpoint(checkpoint_every, checkpoint_seconds), *callbacks], objective)
+        learner = Learner(build(recipe), batches, recipe, run, [Log(), StopOnNaN(), Checkpoint(checkpoint_every, checkpoint_seconds), *callbacks], objective, sharded)
         learner.fit()
         save_model(learner.unwrapped(), folder/'model', tokenizer)
+        wait_for_ranks()
     except (KeyboardInterrupt, SystemExit):
         run.finish('stopped')
         raise
@@ -190,4 +206,5 @@ def train(
         run.finish('failed', error=f'{type(e).__name__}: {e}')
         raise
     run.finish('done', digest=file_hash(folder/'model'/'model.safetensors'), loss=learner.loss)
-    return run
+    wait_for_ranks()
+    return Run(folder)

@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from .core import fingerprint, plain
+from .ranks import is_first, ranks
 from .recipe import Recipe
 from .store import append_jsonl, read_json, read_jsonl, whole, write_json
 
@@ -28,10 +29,11 @@ def code_hash()->str:
     return fingerprint([[p.name, hashlib.sha256(p.read_bytes()).hexdigest()] for p in sorted(Path(str(root)).rglob('*.py'))])
 
 def environment()->dict:
-    "What a result depends on besides its inputs: Python, system, processor, accelerator, code, packages."
+    "What a result depends on besides its inputs: Python, system, processor, threads, processes, accelerator, code, packages."
     torch = sys.modules.get('torch')
     gpu = torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None
-    return dict(python=platform.python_version(), system=platform.platform(), processor=processor(), cores=os.cpu_count(), gpu=gpu, code=code_hash(), packages=packages())
+    return dict(python=platform.python_version(), system=platform.platform(), processor=processor(), cores=os.cpu_count(), threads=torch.get_num_threads() if torch is not None else None,
+        processes=ranks()[1], gpu=gpu, code=code_hash(), packages=packages())
 
 @functools.cache
 def processor()->str:
@@ -56,8 +58,9 @@ class Run:
 
     @classmethod
     def start(cls, folder, recipe:Recipe, **facts):
-        "Begin (or begin again) a run in `folder`: status `running`, this process, this environment."
+        "Begin (or begin again) a run in `folder`: status `running`, this process, this environment. Of several processes only the first one writes."
         folder = Path(folder)
+        if not is_first(): return _Silent(folder, recipe)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder/'run.json', dict(id=recipe.fingerprint, recipe=plain(recipe), status='running', pid=os.getpid(), host=socket.gethostname(),
             started=time.time(), environment=environment(), **facts))
@@ -100,6 +103,14 @@ class Run:
     def __repr__(self): return f"Run({str(self.folder)!r}: {self.status}, size {self.recipe.size}, {self.recipe.tokens:,} tokens)"
 
 # %% ../nbs/34_run.ipynb #8854cafc
+class _Silent(Run):
+    "The run as the other processes see it: they write nothing."
+    def __init__(self, folder, recipe): self.folder, self.recipe, self.record, self.beaten = folder, recipe, {}, 0.
+    def log(self, **row): pass
+    def rewind(self, step): pass
+    def beat(self): pass
+    def finish(self, status='done', **facts): pass
+
 def process_lives(pid:int, before:float)->bool: # before: time at which it was seen working
     "True if this process of this machine is there, is no zombie, and is not a later one with the same number."
     import psutil
