@@ -20,7 +20,7 @@ from .stream import Ahead, Rows
 from .models import build, save_model
 from .objectives import objectives
 from .optimizers import make_optimizer
-from .ranks import all_rows, deal_rows, is_first, shard_model, wait_for_ranks, whole_tensor
+from .ranks import all_rows, deal_rows, is_first, shard_model, wait_for_ranks, whole_model, whole_tensor
 from .recipe import Recipe, lr_at, spec_of
 from .run import Run
 from .store import file_hash
@@ -197,7 +197,7 @@ def train(
     try:
         learner = Learner(build(recipe), batches, recipe, run, [Log(), StopOnNaN(), Checkpoint(checkpoint_every, checkpoint_seconds), *callbacks], objective, sharded)
         learner.fit()
-        save_model(learner.unwrapped(), folder/'model', tokenizer)
+        save_model(whole_model(learner.unwrapped()), folder/'model', tokenizer)
         wait_for_ranks()
     except (KeyboardInterrupt, SystemExit):
         run.finish('stopped')

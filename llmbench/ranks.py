@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ranks', 'is_first', 'deal_rows', 'first_says', 'all_rows', 'wait_for_ranks', 'blocks_of', 'shard_model',
-           'whole_tensor', 'placed_like', 'run_here', 'launch']
+           'whole_tensor', 'whole_model', 'placed_like', 'run_here', 'launch']
 
 # %% ../nbs/31a_ranks.ipynb #14ddfc54
 import ast, importlib, json, os, runpy, subprocess, sys, types
@@ -85,6 +85,25 @@ def shard_model(
 def whole_tensor(t):
     "A tensor in one piece; every rank must ask for it at the same time."
     return t.full_tensor() if hasattr(t, 'full_tensor') else t
+
+def whole_model(
+    model # from `shard_model`, or any other
+):        # the same object, plain, its weights in main memory: as large as the model on every rank
+    "Put a model together again, in place, to merge, save or use it alone; every rank must do it at the same time."
+    import torch
+    from torch.distributed.fsdp import FSDPModule
+    pieces = [m for m in model.modules() if isinstance(m, FSDPModule)]
+    for m in pieces: m.reshard()
+    made = {}                                                    # a tied weight stays one
+    for m in model.modules() if pieces else ():
+        for name, p in m._parameters.items():
+            if p is not None and p not in made: made[p] = torch.nn.Parameter(whole_tensor(p.detach()).cpu(), p.requires_grad)
+            if p is not None: m._parameters[name] = made[p]
+    for m in pieces:
+        state = m._get_fsdp_state()
+        for hook in (state._pre_forward_hook_handle, state._post_forward_hook_handle): hook.remove()
+        m.__class__ = type(m).__bases__[1]
+    return model
 
 def placed_like(
     t,   # whole, the same on every rank
