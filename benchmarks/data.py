@@ -11,7 +11,8 @@ import numpy as np
 from llmbench.clean import clean, recipes
 from llmbench.corpus import Corpus
 from llmbench.readers import read
-from llmbench.signals import COUNTS, as_arrow, count, signals
+from llmbench.scan import COUNTS, as_arrow, count
+from llmbench.signals import signals
 
 DATATROVE = Peer(('datatrove[processing]==0.10.1', 'spacy==3.8.14'), 'datatrove', alone=True) # its pins clash with ours
 

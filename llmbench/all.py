@@ -11,6 +11,8 @@ from .store import *
 from .show import *
 from .corpus import *
 from .readers import *
+from .scan import *
+from .languages import *
 from .signals import *
 from .clean import *
 from .dedup import *

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'luhn', 'iban', 'chinese_id', 'public_ip', 'phone', 'email', 'looks_random', 'Kind', 'Found', 'find_pii',
-           'redact_text', 'redact', 'pii_count']
+           'redact_text', 'redact', 'pii_count', 'hints']
 
 # %% ../nbs/17_privacy.ipynb #752191d5
 import functools, hashlib, ipaddress, re, secrets
@@ -14,7 +14,7 @@ import numpy as np
 
 from .core import did_you_mean
 from .corpus import engine
-from .signals import as_arrow
+from .scan import as_arrow, compiled, text_buffers
 
 # %% ../nbs/17_privacy.ipynb #4257f281
 def luhn(digits:str)->bool:
@@ -154,3 +154,36 @@ def redact(
 def pii_count(texts)->np.ndarray: # (N,) float64
     "Pieces of personal data in each text."
     return np.array([len(find_pii(t)) for t in as_arrow(texts).to_pylist()], np.float64)
+
+# %% ../nbs/17_privacy.ipynb #7f0bdef7
+def _hints(data, offsets, out):
+    "What a document may hold, into `out` (N,) uint8: 1 an e-mail address, 2 an IP address."
+    digit, alnum, inside = np.zeros(256, np.bool_), np.zeros(256, np.bool_), np.zeros(256, np.bool_) # `inside`: of an IPv6 address
+    for c in range(256):
+        digit[c] = 48<=c<=57
+        alnum[c] = digit[c] or 65<=(c&~32)<=90 and c<128
+        inside[c] = digit[c] or 65<=(c&~32)<=70 and c<128 or c==58
+    for d in range(len(offsets)-1):
+        found = digits = points = run = colons = double = free = 0
+        for i in range(offsets[d], offsets[d+1]):
+            c = data[i]
+            if digit[c]: digits += 1
+            else:
+                points = points+1 if c==46 and 1<=digits<=3 else 0
+                digits = 0
+            if points>2 and digits: found |= 2
+            if inside[c]:
+                if run==0: free = i==offsets[d] or not (alnum[data[i-1]] or data[i-1]==95 or data[i-1]==46) # not inside a word
+                run += 1
+                if c==58: colons += 1; double |= run>1 and data[i-1]==58
+            elif run: run = colons = double = 0
+            if run>2 and free and colons>1 and (double or colons==7): found |= 2
+            if c==64 and offsets[d]<i<offsets[d+1]-1 and alnum[data[i+1]] and (alnum[data[i-1]] or data[i-1]==43 or data[i-1]==45 or data[i-1]==46 or data[i-1]==95 or data[i-1]==37 or data[i-1]==39): found |= 1
+        out[d] = found
+
+def hints(
+    texts         # Arrow array of large strings
+)->np.ndarray:    # (N,) uint8: 0 neither, 1 perhaps an e-mail address, 2 perhaps an IP address, 3 both
+    "Which texts may hold an e-mail or an IP address: all that do, and few others."
+    compiled(_hints)(*text_buffers(texts), out := np.empty(len(texts), np.uint8))
+    return out

@@ -16,7 +16,7 @@ import numpy as np
 
 from .core import Registry, need
 from .corpus import CJK, engine
-from .signals import as_arrow, share, word_hashes
+from .scan import as_arrow, share, word_hashes
 
 # %% ../nbs/18_words.ipynb #0e428eea
 _run = re.compile(f"[{CJK}]+|[^\\W_{CJK}]+(?:['’][^\\W_{CJK}]+)*")

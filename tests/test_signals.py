@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from llmbench.corpus import CJK, split_words
 from llmbench.readers import python_text
-from llmbench.signals import BULLETS, CLOSERS, COUNTS, FINALS, MARKS, PHRASES, SCRIPTS, STOPS, as_arrow, count, counts, signals
+from llmbench.scan import BULLETS, CLOSERS, COUNTS, FINALS, MARKS, PHRASES, SCRIPTS, STOPS, as_arrow, count, counts
+from llmbench.signals import signals
 
 quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 

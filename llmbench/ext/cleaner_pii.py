@@ -6,15 +6,24 @@
 __all__ = []
 
 # %% ../../nbs/ext/cleaner_pii.ipynb #314563c2
-from ..clean import cleaners
-from ..privacy import pii_count, redact_text
+import numpy as np
+
+from ..clean import cleaners, on_arrow
+from ..privacy import hints, pii_count, redact_text
 from ..signals import signals
 
 # %% ../../nbs/ext/cleaner_pii.ipynb #b8d03738
+_SOUGHT = {1: ('email',), 2: ('ip',), 3: ('email', 'ip')}
+
 @cleaners(source='Penedo et al. 2024 (FineWeb), arXiv:2406.17557')
+@on_arrow
 def email_and_ip(texts):
     "E-mail addresses and public IP addresses become `<EMAIL>` and `<IP>`."
-    return [redact_text(t, ('email', 'ip'))[0] for t in texts]
+    import pyarrow as pa, pyarrow.compute as pc
+    maybe = hints(texts)
+    some = np.flatnonzero(maybe)
+    new = [redact_text(texts[int(i)].as_py(), _SOUGHT[maybe[i]])[0] for i in some]
+    return pc.replace_with_mask(texts, pa.array(maybe>0), pa.array(new, pa.large_string())) if len(some) else texts
 
 @cleaners
 def personal_data(texts):

@@ -11,7 +11,8 @@ import functools, re
 import numpy as np
 
 from ..corpus import CJK
-from ..signals import as_arrow, counts, signals
+from ..scan import as_arrow, counts
+from ..signals import signals
 
 _word, _vowels, _han = re.compile("[a-z]+(?:'[a-z]+)?"), re.compile('[aeiouy]+'), re.compile(f'[{CJK}]+')
 MOST = 121.22 # one word a sentence, one syllable a word

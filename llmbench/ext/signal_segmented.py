@@ -9,7 +9,8 @@ __all__ = ['MARK', 'STOPS', 'marked', 'segmented_counts']
 import functools, re, threading
 
 from ..corpus import CJK
-from ..signals import GRAMS, as_arrow, char_kinds, count, share, signals
+from ..scan import GRAMS, as_arrow, char_kinds, count, share
+from ..signals import signals
 
 MARK  = '\ufdd0' # a code point that is no character in any text
 STOPS = ('年', '月', '日', '的', '在', '是', '和', '了', '於', '為', '有', '被', '人', '中', '为', '他', '與', '後', '也', '而', '由') # configs/cmn_Hani.yml, less the middle dot
