@@ -11,7 +11,6 @@ import os
 from pathlib import Path
 
 from .core import did_you_mean, need, seed_of
-from .ranks import is_first
 from .recipe import Recipe, shape_of, spec_of
 from .show import Html, esc
 from .store import file_hash, once
@@ -187,13 +186,14 @@ class _Estimate(Html):
 def save_model(
     model,         # a transformers model
     folder,        # where it goes
-    tokenizer=None # of tokenizers or of transformers
+    tokenizer=None,# of tokenizers or of transformers
+    **options      # of save_pretrained: state_dict
 )->Path:
     "Write model and tokenizer as a folder that plain transformers loads."
     from transformers.utils import logging
     logging.disable_progress_bar()
-    model.save_pretrained(folder, safe_serialization=True, is_main_process=is_first())   # every rank helps to gather, the first writes
-    if tokenizer is not None and is_first(): load_tokenizer(tokenizer).save_pretrained(folder)
+    model.save_pretrained(folder, safe_serialization=True, **options)
+    if tokenizer is not None: load_tokenizer(tokenizer).save_pretrained(folder)
     return Path(folder)
 
 def load_model(
