@@ -123,6 +123,8 @@ def _replace(path, text):
     Path(f'{path}.new').write_text(text, encoding='utf-8')
     os.replace(f'{path}.new', path)
 
+def _made(x): return x() if callable(x) else x
+
 class Live:
     "A progress bar with an optional figure: drawn in place in a notebook, a line in a terminal."
     def __init__(self,
@@ -133,27 +135,32 @@ class Live:
     ):
         self.title, self.total, self.every, self.out = title, max(1, total), every, out or sys.stderr
         self.lines = out is not None or not in_notebook()
-        self.start, self.drawn, self.done, self.handles = time.time(), 0., 0, None
+        self.start, self.drawn, self.done, self.first, self.handles = time.time(), 0., 0, 0, None
+
+    def begin(self, done): # units that an earlier process has done: they say nothing about the speed of this one
+        self.first = self.done = done
 
     def line(self, note='')->str:
         "The state in one line."
         t = time.time()-self.start
-        left = f', {duration(t*(self.total-self.done)/self.done)} left' if 0<self.done<self.total else ''
+        left = f', {duration(t*(self.total-self.done)/(self.done-self.first))} left' if self.first<self.done<self.total else ''
         return f'{self.title}: {self.done:,.0f} of {self.total:,.0f} ({self.done/self.total:.0%}) in {duration(t)}{left}' + (f' · {note}' if note else '')
 
-    def update(self, done, note:str='', fig=None):
-        "Set the units done; `fig` is a figure or a function that makes one (called only when it is drawn)."
+    def update(self, done, note='', fig=None, more='', last:bool=False):
+        "Set the units done; note, figure and more HTML are values or functions that make them (called only when drawn); `last`: nothing follows."
         self.done = min(done, self.total)
-        if self.done<self.total and time.time()-self.drawn<self.every: return
+        last = last or self.done>=self.total
+        if not last and time.time()-self.drawn<self.every: return
         self.drawn = time.time()
+        note = _made(note)
         if os.environ.get(PROGRESS): _replace(os.environ[PROGRESS], self.line(note))
-        if not self.lines: return self._notebook(note, fig() if callable(fig) else fig)
+        if not self.lines: return self._notebook(note, _made(fig), _made(more))
         live = self.out.isatty()
-        print('\r\033[K'+self.line(note) if live else self.line(note), end='' if live and self.done<self.total else '\n', file=self.out, flush=True)
+        print('\r\033[K'+self.line(note) if live else self.line(note), end='' if live and not last else '\n', file=self.out, flush=True)
 
-    def _notebook(self, note, fig):
+    def _notebook(self, note, fig, more):
         from IPython.display import display
-        bar = Html(f'<div>{esc(self.line(note))}</div><div class="bar"><i style="width:{self.done/self.total:.1%}"></i></div>')
+        bar = Html(f'<div>{esc(self.line(note))}</div><div class="bar"><i style="width:{self.done/self.total:.1%}"></i></div>{more}')
         if self.handles is None: self.handles = [display(bar, display_id=True), None]
         else: self.handles[0].update(bar)
         if fig is None or not fig.data: return
