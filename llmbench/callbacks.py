@@ -216,11 +216,10 @@ class Progress(Callback):
         out=None          # where lines go instead of the notebook
     ): self.every, self.title, self.out, self.curve, self.scores = every, title, out, [], []
 
-    def before_fit(self, learner):
-        self.live = Live(self.title, learner.recipe.steps, self.every, self.out)
-        self.live.begin(learner.first)
+    def before_fit(self, learner): self.live = Live(self.title, learner.recipe.steps, self.every, self.out)
 
     def after_step(self, learner):
+        if not self.curve: self.live.begin(learner.first)
         self.curve.append((learner.tokens_seen, learner.loss))
         self.live.update(learner.step+1, partial(self.note, learner), self.plot, self.table)
 
