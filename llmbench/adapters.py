@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['adapters', 'TASKS', 'linear_modules', 'add_adapter', 'adapter_sizes', 'adapter_table', 'adapter_callbacks',
            'AdaLoraSteps', 'can_merge', 'merge', 'save_adapter', 'load_adapter', 'use_adapter', 'save_adapted',
-           'open_trained']
+           'trained_weights', 'open_trained']
 
 # %% ../nbs/35b_adapters.ipynb #34753d37
 import copy, dataclasses, tempfile, warnings
@@ -321,7 +321,7 @@ def save_adapted(
     model,         # with or without an adapter
     folder,        # of the run
     tokenizer=None
-)->Path:           # the folder whose hash names the result
+):
     "`model/` that plain transformers loads, and `adapter/`; `base/` and `adapter/` where the adapter cannot be merged."
     folder = Path(folder)
     if not hasattr(model, 'adapter_spec'): return save_model(model, folder/'model', tokenizer)
@@ -329,7 +329,11 @@ def save_adapted(
     if can_merge(model): return save_model(merge(model), folder/'model', tokenizer)
     own = _own_method(model)
     save_model(_base(model), folder/'base', tokenizer, **dict(state_dict=own.base_state(model)) if own else {})
-    return folder/'adapter'
+
+def trained_weights(folder)->Path: # of a run
+    "The file or folder whose hash names what a run has learned."
+    folder = Path(folder)
+    return next((p for p in (folder/'model'/'model.safetensors', folder/'model', folder/'adapter') if p.exists()), folder/'model')
 
 def open_trained(
     folder,                  # of a run, or of a model
