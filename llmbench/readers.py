@@ -319,6 +319,11 @@ def _frame_rows(f):
 def _loose_rows(rows):
     for n,r in enumerate(rows, 1): yield {'text': r} if isinstance(r, str) else dict(r) if isinstance(r, Mapping) else r if isinstance(r, Reject) else Reject(f'neither text nor dict but {type(r).__name__}', n, str(r)[:80])
 
+def _place(kind):
+    "The place of that name, or None."
+    try: return places[kind]
+    except LookupError: return None
+
 def _parts(source, patterns, folder)->list:
     "The parts of a source, in the order of their names; files of a folder each once."
     def part(p):
@@ -327,7 +332,7 @@ def _parts(source, patterns, folder)->list:
         scheme = re.match(r'([A-Za-z][\w.+-]+):', p)
         if scheme and not glob.glob(p, root_dir=folder):
             kind = scheme[1].lower().split('+')[0]
-            if kind in places.all() or '://' in p: return places[kind if kind in places else 'remote'](p, folder)
+            if (place := _place(kind) or ('://' in p and places['remote'])): return place(p, folder)
         return [Part(f, partial(reader_of(f), Path(folder)/f), os.path.normpath(p)==f) for f in find_files(source, [p], folder)]
     found = {}
     for q in (q for p in patterns for q in part(p)):
@@ -451,11 +456,11 @@ def _of_rows(rows, text, limit, names):
     columns = {k: [r.get(k) for r in good] for k in names if any(k in r for r in good)} | ({'other_fields': [m or None for m in more]} if more else {})
     return _Block([r.line if isinstance(r, Reject) else r.get('_line', 0) for r in rows], why, [r.start if isinstance(r, Reject) else '' for r in rows], [r[text] for r in good], columns)
 
-def _of_table(table, text, limit):
-    "A block from an Arrow table."
+def _of_table(table, text, limit, before=0):
+    "A block from an Arrow table; `before`: rows that the same part gave already."
     import pyarrow as pa
     table = table.rename_columns(distinct(table.column_names))
-    lines, gone = table['_line'].to_pylist() if '_line' in table.column_names else list(range(1, len(table)+1)), ['']*len(table)
+    lines, gone = table['_line'].to_pylist() if '_line' in table.column_names else list(range(before+1, before+len(table)+1)), ['']*len(table)
     if text not in table.column_names: return _Block(lines, [f'no field {text!r}']*len(table), gone, [], {})
     texts, kind = table[text].to_pylist(), table[text].type
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind): texts = [b if b is None else decoded(b) for b in texts]
@@ -476,9 +481,10 @@ class _Reading:
         for piece in rows:
             if not isinstance(piece, (dict, list, Reject)):
                 self.flush(source)
-                self.add(source, [part.name]*len(piece), _of_table(piece, self.text, self.limit)); n += len(piece)
+                self.add(source, [part.name]*len(piece), _of_table(piece, self.text, self.limit, n)); n += len(piece)
                 continue
             for r in piece if isinstance(piece, list) else [piece]:
+                if n and isinstance(r, dict) and '_line' not in r: r = {**r, '_line': n+1} # a part of one row needs no number
                 t = r.get(self.text) if isinstance(r, dict) else None
                 self.wait.append((part.name, r)); self.size += 100+(len(t) if isinstance(t, str) else 0); n += 1
                 if self.size>=most: self.flush(source)

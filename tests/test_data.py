@@ -102,6 +102,13 @@ def test_the_same_file_twice_is_one_file(tmp_path):
     (tmp_path/'a.txt').write_text('once')
     assert len(read({'s': ['a.txt', './a.txt', '*.txt', '.']}, folder=tmp_path))==1
 
+def test_rows_without_numbers_have_different_ids():
+    import pyarrow as pa
+    batches = pa.Table.from_batches(pa.table({'text': [f't{i}' for i in range(5)]}).to_batches(max_chunksize=2))
+    for rows in (batches, [{'text': 'a'}, {'text': 'b'}], 'p=python:topics'):
+        ids = read(rows if isinstance(rows, str) else {'s': rows}).pandas('id').id
+        assert len(ids)>1 and ids.is_unique
+
 # --- the story
 
 steps = st.lists(st.dictionaries(st.integers(0, 23), st.sampled_from(['short', 'other language', 'table']), max_size=9), min_size=1, max_size=4)
