@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['EVENTS', 'Callback', 'Log', 'StopOnNaN', 'keep_batch', 'Guard', 'EvalEvery', 'EarlyStop', 'KeepBest', 'EMA',
-           'Progress', 'score_table', 'loss_plot', 'Checkpoint']
+           'Progress', 'score_table', 'loss_plot']
 
 # %% ../nbs/35_callbacks.ipynb #25d42f8c
-import json, math, shutil, time
+import math, time
 from functools import partial
 
 import numpy as np
 
 from .core import did_you_mean, plain
 from .show import Live, figure, table_html
-from .store import append_jsonl, file_hash, read_json, whole
+from .store import append_jsonl
 
 # %% ../nbs/35_callbacks.ipynb #49cca5c0
 EVENTS = ('before_fit', 'before_step', 'after_backward', 'after_loss', 'after_step', 'after_evaluate', 'after_fit')
@@ -247,61 +247,3 @@ def loss_plot(
     names = sorted({k for r in scores for k in r if k.endswith('_loss')})
     dots = [go.Scatter(x=[x[0]*r['step'] for r in scores if n in r], y=[r[n] for r in scores if n in r], mode='lines+markers', name=n) for n in names]
     return figure(line, *dots, title='Loss', xaxis_title='tokens', yaxis_title='nats per target', height=320)
-
-# %% ../nbs/35_callbacks.ipynb #44f9e961
-class Checkpoint(Callback):
-    "Save every `every` steps and at most every `seconds`; keep the last two; resume from the newest whole one."
-    def __init__(self, every:int=100, seconds:float=0.): self.every, self.seconds = every, seconds
-
-    def before_fit(self, learner):
-        self.saved = time.time()
-        self.folder = learner.run.folder/'checkpoints'
-        for path in reversed(sorted(self.folder.glob('step*'))):
-            if _load(learner, path): break
-
-    def after_step(self, learner):
-        n = learner.step+1
-        if n%self.every or n>=learner.recipe.steps or time.time()-self.saved<self.seconds: return
-        _save(learner, self.folder/f'step{n:08d}', n)
-        self.saved = time.time()
-        for old in sorted(self.folder.glob('step*'))[:-2]: shutil.rmtree(old)
-
-def _save(learner, path, n):
-    from safetensors.torch import save_file
-    import torch
-    with whole(path) as scratch:
-        scratch.mkdir()
-        tensors = {f'model.{k}': v.detach().cpu().contiguous().clone() for k,v in learner.unwrapped().state_dict().items()}
-        state = learner.optimizer.state_dict()['state']
-        tensors |= {f'optimizer.{i}.{k}': v.detach().cpu().contiguous().clone() for i,s in state.items() for k,v in s.items()}
-        tensors['rng'] = torch.get_rng_state()
-        save_file(tensors, scratch/'tensors.safetensors')
-        (scratch/'state.json').write_text(json.dumps(dict(step=n, recipe=learner.recipe.fingerprint, hash=file_hash(scratch/'tensors.safetensors'),
-            callbacks={type(c).__name__: c.state() for c in learner.callbacks if hasattr(c, 'state')})))
-
-# %% ../nbs/35_callbacks.ipynb #a4d01e89
-def _load(learner, path)->bool:
-    "Take up a checkpoint; False if it is damaged; refuses one of another recipe."
-    from safetensors.torch import load_file
-    import torch
-    try:
-        state = read_json(path/'state.json')
-        if file_hash(path/'tensors.safetensors')!=state['hash']: raise ValueError('its hash does not match')
-    except (OSError, ValueError, KeyError) as e:
-        learner.run.log(event='damaged checkpoint', path=str(path), reason=str(e))
-        return False
-    if state['recipe']!=learner.recipe.fingerprint:
-        raise ValueError(f"{path} belongs to recipe {state['recipe']}, this is {learner.recipe.fingerprint}; give the run another folder or remove the old one")
-    tensors = load_file(path/'tensors.safetensors')
-    part = lambda head: {k[len(head):]: v for k,v in tensors.items() if k.startswith(head)}
-    learner.unwrapped().load_state_dict(part('model.'))
-    whole_state = learner.optimizer.state_dict()
-    whole_state['state'] = {}
-    for k,v in part('optimizer.').items(): whole_state['state'].setdefault(int(k.split('.')[0]), {})[k.split('.', 1)[1]] = v
-    learner.optimizer.load_state_dict(whole_state)
-    torch.set_rng_state(tensors['rng'])
-    for c in learner.callbacks:
-        if type(c).__name__ in state['callbacks']: c.load(state['callbacks'][type(c).__name__])
-    learner.first = state['step']
-    learner.run.rewind(state['step'])
-    return True

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from .adapters import adapter_callbacks, add_adapter, save_adapted, trained_weights
-from .callbacks import Checkpoint, EvalEvery, Guard, Log, Progress
+from .callbacks import EvalEvery, Guard, Log, Progress
+from .checkpoint import Checkpoint, find_checkpoints
 from .core import seed_of
 from .mixture import Mixture
 from .stream import Ahead, Rows
@@ -69,7 +70,7 @@ def _check_mixture(m, recipe):
 
 def _take_over(folder, new, recipe):
     "Refuse a mixture that would change what a stopped run has read already."
-    if not (folder/'mixture.json').exists() or not (done := sorted((folder/'checkpoints').glob('step*'))): return
+    if not (folder/'mixture.json').exists() or not (done := find_checkpoints(folder)): return
     old, at = Mixture.open(folder/'mixture.json'), int(done[-1].name[4:])*recipe.batch
     if not old.stream().same_until(new.stream(), at):
         raise ValueError(f"{folder} was stopped at sequence {at}, and this mixture has other sequences before it: rows would be repeated or dropped. Continue from the mixture it has, "
