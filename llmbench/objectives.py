@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['objectives', 'IGNORED', 'needs', 'head_of', 'label_losses', 'counted_mean', 'some_rows', 'model_inputs',
-           'token_losses', 'causal_lm']
+           'token_losses', 'causal_lm', 'labelled', 'shifted_right', 'seq2seq_loss']
 
 # %% ../nbs/33_objectives.ipynb #7ba94abd
 from .core import Registry, did_you_mean
@@ -73,7 +73,7 @@ def model_inputs(
     names = ['input_ids', 'attention_mask', 'position_ids', 'decoder_input_ids', 'decoder_attention_mask'] + ['token_type_ids']*(getattr(config, 'type_vocab_size', 0)>1)
     return {k: batch[k] for k in names if k in batch}
 
-# %% ../nbs/33_objectives.ipynb #30d215c5
+# %% ../nbs/33_objectives.ipynb #c0ac9b23
 def token_losses(
     model,             # a transformers causal language model
     ids,               # (B, T+1) int64
@@ -93,3 +93,32 @@ def causal_lm(
     if 'labels' not in batch: return counted_mean(token_losses(model, batch['ids'], smoothing))
     labels = batch['labels'][:, 1:]
     return counted_mean(label_losses(model(input_ids=some_rows(batch['ids'])[:, :-1]).logits, labels, smoothing), labels!=IGNORED)
+
+
+def labelled(
+    model,             # with logits for every position
+    batch,             # {'input_ids': (B, T), 'labels': (B, T), IGNORED where there is no target, ...}
+    smoothing:float=0. # of labels
+):                     # mean loss in nats per label, {'loss_per_row': (B,)}
+    "The mean over positions that carry a label: masked tokens, tags, answers."
+    return counted_mean(label_losses(model(**model_inputs(model, batch)).logits, batch['labels'], smoothing), batch['labels']!=IGNORED)
+
+def shifted_right(
+    labels,    # (B, U), IGNORED in the padding
+    start:int, # token that the decoder begins with
+    pad:int    # token in the padding
+):             # (B, U)
+    "What a decoder is given to say `labels`: the start, then all labels but the last."
+    out = labels.new_full(labels.shape, start)
+    out[:, 1:] = labels[:, :-1]
+    return out.masked_fill(out==IGNORED, pad)
+
+def seq2seq_loss(
+    model,             # an encoder with a decoder
+    batch,             # {'input_ids': (B, T), 'labels': (B, U), IGNORED in the padding, ...}
+    smoothing:float=0. # of labels
+):                     # mean loss in nats per target token, {'loss_per_row': (B,)}
+    "The mean over the tokens that the decoder has to say."
+    c, labels = getattr(model, 'module', model).config, batch['labels']
+    logits = model(**model_inputs(model, batch), decoder_input_ids=shifted_right(labels, c.decoder_start_token_id, c.pad_token_id)).logits
+    return counted_mean(label_losses(logits, labels, smoothing), labels!=IGNORED)

@@ -10,7 +10,7 @@ import warnings
 
 from ..chat import conversations, logits_at, pack, packed_row, with_template
 from ..objectives import IGNORED, label_losses, needs, objectives
-from ..rows import encoders
+from ..features import encoders
 
 # %% ../../nbs/ext/objective_instruct.ipynb #fed26c93
 @encoders(name='instruct')
