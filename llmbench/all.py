@@ -36,10 +36,12 @@ from .run import *
 from .callbacks import *
 from .learner import *
 from .reweigh import *
+from .swarm import *
 from .metrics import *
 from .tasks import *
 from .report import *
 from .jobs import *
+from .pool import *
 from .search import *
 from .batch import *
 from .studio import *

@@ -13,7 +13,7 @@ from llmbench.core import plain
 from llmbench.jobs import Job, finished
 from llmbench.recipe import Recipe
 from llmbench.run import Run
-from llmbench.search import train_all
+from llmbench.pool import train_all
 from llmbench.store import read_json, read_jsonl
 
 
