@@ -15,7 +15,7 @@ import numpy as np
 
 from .core import Registry
 from .corpus import engine
-from .scan import as_arrow, counts, in_threads, text_buffers
+from .scan import as_arrow, counts, filtered, in_threads, text_buffers
 from .signals import signal_columns, signals
 
 # %% ../nbs/13_clean.ipynb #65b10272
@@ -261,7 +261,7 @@ def run_steps(texts, steps, fns)->dict: # Arrow texts, list of Step, list of {na
         gone = np.not_equal(reasons, None)
         why[alive], at[alive[gone]] = reasons, k
         done.append(now.filter(pa.array(gone))); order.append(alive[gone])
-        if gone.any(): now, alive = now.filter(pa.array(~gone)), alive[~gone]
+        if gone.any(): now, alive = filtered(now, ~gone), alive[~gone]
         sizes[alive, k] = np.diff(text_buffers(now)[1])
     place = np.empty(N, np.int64)
     place[np.concatenate([*order, alive])] = np.arange(N)

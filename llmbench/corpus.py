@@ -8,8 +8,9 @@ __all__ = ['CJK', 'SAMPLE', 'SAMPLED', 'GROUP', 'PART', 'HOLD', 'engine', 'split
 
 # %% ../nbs/10_corpus.ipynb #1109a282
 import functools, hashlib, os, re, warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .core import did_you_mean, need
@@ -123,7 +124,7 @@ def story_item(
     return dict(step=step, **_counts(tally, all_in), sources=per, **({'samples': shown} if shown else {}), **facts)
 
 # %% ../nbs/10_corpus.ipynb #2ebf797b
-GROUP, PART = 2048, 2**28 # rows of a row group; bytes of a file before compression
+GROUP, PART = 2048, 2**25 # rows of a row group; bytes of a file before compression
 
 def _groups(frame):
     "Arrow tables of GROUP rows (the last may have fewer; an empty frame gives one empty table), in row order."
@@ -138,18 +139,25 @@ def _groups(frame):
     rest = pa.concat_tables(held) if held else schema.empty_table()
     if n or not held: yield rest
 
-def write_parts(frame, folder)->int:
-    "Write a frame to `folder/part-00000.parquet` and so on; returns the rows written."
+def _write_part(path, tables):
+    "One Parquet file, a row group a table. Texts and ids differ from row to row: a dictionary of them would be given up after a megabyte."
     import pyarrow.parquet as pq
-    writer, size, part, rows = None, 0, 0, 0
-    try:
+    names = tables[0].column_names
+    with pq.ParquetWriter(path, tables[0].schema, compression='zstd', use_dictionary=[c for c in names if c not in ('text', 'id')], write_statistics=[c for c in names if c!='text']) as w:
+        for t in tables: w.write_table(t.combine_chunks(), row_group_size=GROUP)
+
+def write_parts(frame, folder)->int:
+    "Write a frame to `folder/part-00000.parquet` and so on, two files at a time; returns the rows written."
+    held, size, parts, rows, writing = [], 0, 0, 0, deque()
+    with ThreadPoolExecutor(2) as pool:
+        def put():
+            if len(writing)>1: writing.popleft().result()
+            writing.append(pool.submit(_write_part, Path(folder)/f'part-{parts:05d}.parquet', held))
         for t in _groups(frame):
-            if writer and size>=PART: writer.close(); writer, size, part = None, 0, part+1
-            if writer is None: writer = pq.ParquetWriter(Path(folder)/f'part-{part:05d}.parquet', t.schema, compression='zstd')
-            writer.write_table(t.combine_chunks(), row_group_size=GROUP)
-            size, rows = size+t.nbytes, rows+t.num_rows
-    finally:
-        if writer: writer.close()
+            if held and size>=PART: put(); held, size, parts = [], 0, parts+1
+            held.append(t); size, rows = size+t.nbytes, rows+t.num_rows
+        put()
+        for w in writing: w.result()
     return rows
 
 # %% ../nbs/10_corpus.ipynb #18270afa

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FINALS', 'MARKS', 'CLOSERS', 'BULLETS', 'STOPS', 'SCRIPTS', 'SCAN', 'GRAMS', 'PHRASES', 'MOST', 'COUNTS',
            'char_kinds', 'compiled', 'as_arrow', 'text_buffers', 'in_threads', 'phrase_table', 'count', 'word_hashes',
-           'counts', 'share']
+           'counts', 'filtered', 'share']
 
 # %% ../nbs/11a_scan.ipynb #7ec96878
 import functools, os, threading, unicodedata
@@ -398,6 +398,16 @@ def counts(
     if _last.pair[0] is not texts or (grams and GRAMS[0] not in _last.pair[1]):
         _last.pair = (texts, count(texts, grams) | dict(utf8_bytes=np.diff(text_buffers(texts)[1]).astype(float)))
     return _last.pair[1]
+
+def filtered(
+    texts, # Arrow array
+    keep   # (N,) bool
+):         # Arrow array
+    "The texts to keep; what was counted about them last is not counted again."
+    import pyarrow as pa
+    some, known = texts.filter(pa.array(keep)), _last.pair
+    if known[0] is texts: _last.pair = (some, {k: v[keep] for k,v in known[1].items()})
+    return some
 
 def share(a, b)->np.ndarray:
     "a/b, and 0 where b is 0."
