@@ -8,6 +8,7 @@ __all__ = ['objectives', 'IGNORED', 'needs', 'head_of', 'label_losses', 'counted
 
 # %% ../nbs/33_objectives.ipynb #7ba94abd
 from .core import Registry, did_you_mean
+from .headloss import head_loss, last_hidden
 from .models import HEADS
 
 objectives = Registry('objective', 'model, batch (dict of tensors), options -> scalar loss to minimise, dict of floats or (B,) tensors to log')
@@ -87,12 +88,17 @@ def token_losses(
 def causal_lm(
     model,             # a transformers causal language model
     batch,             # {'ids': (B, T+1) int64}; with 'labels' (B, T+1) only those count that are not IGNORED
-    smoothing:float=0. # share of each target spread over the whole vocabulary
+    smoothing:float=0., # share of each target spread over the whole vocabulary
+    rows:int=None      # of logits at a time (headloss); 0: all at once; None: decided by their number
 ):                     # mean loss in nats per token, {'loss_per_row': (B,) nats per token}
     "Next-token prediction over all positions."
+    ids, labels = some_rows(batch['ids'])[:, :-1], batch.get('labels', batch['ids'])[:, 1:]
+    V = getattr(getattr(getattr(model, 'module', model), 'config', None), 'vocab_size', 0)
+    if (rows or rows is None and labels.numel()*V>2**22) and (got := last_hidden(model, input_ids=ids)):
+        loss, each = head_loss(got[0], got[1].weight, labels, got[1].bias, smoothing, rows)
+        return loss, counted_mean(each, labels!=IGNORED)[1]
     if 'labels' not in batch: return counted_mean(token_losses(model, batch['ids'], smoothing))
-    labels = batch['labels'][:, 1:]
-    return counted_mean(label_losses(model(input_ids=some_rows(batch['ids'])[:, :-1]).logits, labels, smoothing), labels!=IGNORED)
+    return counted_mean(label_losses(model(input_ids=ids).logits, labels, smoothing), labels!=IGNORED)
 
 
 def labelled(
