@@ -82,7 +82,7 @@ def word_starts(
         end, before = b, word
     return out
 
-# %% ../nbs/33c_masking.ipynb #5574eb64
+# %% ../nbs/33c_masking.ipynb #31238a6d
 _end = re.compile(r'(?<=[.!?])\s+(?=\S)|(?<=[。！？])|\n+')
 
 def sentences(text:str)->list:
@@ -94,7 +94,7 @@ def sentence_chunks(
     tokenizer,         # a fast tokenizer of transformers
     window:int,        # tokens of a pair, three special ones included
     whole_words:bool,  # carry the flags where words begin
-)->list:               # of features: sentences (lists of ids), starts (lists of flags), row, pool (all features)
+)->list:               # of features: sentences (lists of ids), starts (lists of flags), row, _pool (all features)
     "Runs of sentences of one document that fill a window; a sentence over half of it is cut in pieces, so that nothing is lost."
     room, out = window-3, []
     if room<4: raise ValueError(f"a window of {window} tokens holds no pair of segments beside three special tokens; take at least 16")
@@ -110,7 +110,7 @@ def sentence_chunks(
             n = next((i for i in range(2, len(parts)) if sum(len(p[0]) for p in parts[:i+1])>room), len(parts))
             if len(parts)-n==1 and n>2: n -= 1                               # no single sentence is left over
             if len(parts)-n==1 and len(parts[n][0])==1: parts[n-1], parts[n] = _moved(parts[n-1], parts[n])
-            out.append(dict(sentences=[p[0] for p in parts[:n]], starts=[p[1] for p in parts[:n]], row=row, pool=out, input_ids=[i for p in parts[:n] for i in p[0]]))
+            out.append(dict(sentences=[p[0] for p in parts[:n]], starts=[p[1] for p in parts[:n]], row=row, _pool=out, input_ids=[i for p in parts[:n] for i in p[0]]))
             parts = parts[n:]
     return out
 

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/ext/objective_masked_lm.ipynb #575d0e86
+# %% ../../nbs/ext/objective_masked_lm.ipynb #d581c5db
 from llmbench.masking import mask_tokens, word_starts
 from llmbench.objectives import labelled, needs, objectives
-from llmbench.features import collators, column, decoders, encode_texts, encoders, outputs_of, text_pieces
+from llmbench.features import collators, column, decoders, encode_texts, encoders, frame_ids, outputs_of, text_pieces
 
-# %% ../../nbs/ext/objective_masked_lm.ipynb #ad24ff96
+# %% ../../nbs/ext/objective_masked_lm.ipynb #5bdce585
 @objectives(source='Devlin et al. 2019 (BERT), arXiv:1810.04805, sec. 3.1; Liu et al. 2019 (RoBERTa), arXiv:1907.11692, sec. 4.1')
 @needs('masked_lm')
 def masked_lm(
@@ -29,7 +29,7 @@ def _pieces(
     pack:bool=False,       # several texts in a window
 ):
     frame = lambda ids, cls, sep: [*cls, *ids, *sep]
-    cls, sep = ([i for i in [getattr(tokenizer, f'{k}_token_id')] if i is not None] for k in ('cls', 'sep'))
+    cls, sep = frame_ids(tokenizer)
     if (room := window-len(cls)-len(sep))<1: raise ValueError(f"masked_lm: a window of {window} tokens has no room for text; take a larger one")
     found = text_pieces(column(rows, 'text', str), tokenizer, room, pack, word_starts if whole_words else None)
     flags = lambda f: dict(starts=frame(f, [True]*len(cls), [True]*len(sep))) if whole_words else {}

@@ -12,7 +12,7 @@ from llmbench.masking import cut_in_two, masked_and_paired, masked_pair, sentenc
 from llmbench.objectives import needs, objectives
 from llmbench.features import collators, column, decoders, encode_texts, encoders, outputs_of, scorers
 
-# %% ../../nbs/ext/objective_next_sentence.ipynb #afc2b525
+# %% ../../nbs/ext/objective_next_sentence.ipynb #e9ed8ecb
 @objectives(source='Devlin et al. 2019 (BERT), arXiv:1810.04805, sec. 3.1')
 @needs('pretraining')
 def next_sentence(
@@ -38,7 +38,7 @@ def _pairs(
     other:float=.5,  # share of the pairs whose second segment is from another document
     rate:float=.15,  # share of the tokens that are masked
 ):
-    room, out = max(len(f['input_ids']) for f in features[0]['pool']), []
+    room, out = max(len(f['input_ids']) for f in features[0]['_pool']), []
     for f in features:
         a, b = cut_in_two(f, rng)
         together = rng.random()>=other
@@ -48,7 +48,7 @@ def _pairs(
 
 def _from_elsewhere(f, room, rng):
     "Sentences of another document, from a random one on, up to the room there is."
-    pool = f['pool']
+    pool = f['_pool']
     while (g := pool[int(rng.integers(len(pool)))])['row']==f['row']: continue
     k = int(rng.integers(len(g['sentences'])))
     return tuple([x for s in g[name][k:] for x in s][:max(1, room)] for name in ('sentences', 'starts'))
