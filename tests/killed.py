@@ -30,10 +30,10 @@ class Slow(Callback):
         return {}
     def load(self, state): pass
 
-def recipe(kind, steps=60):
+def recipe(kind, steps=42):
     base = Recipe(weights={'topics': .5, 'licences': .5}, tokens=steps*BATCH*WINDOW, size=1, vocab=400, window=WINDOW, batch=BATCH, max_epochs=99., lr=1e-2,
                   model=dict(name='llama', attention_dropout=.1))
-    return dict(plain=base.but(optimizer='muon'), adapter=base.but(accumulate=2, adapter=dict(name='adalora')), packed=base.but(objective='instruct', accumulate=2), ranks=base.but(accumulate=2))[kind]
+    return dict(plain=base.but(optimizer='adafactor'), adapter=base.but(accumulate=2, adapter=dict(name='adalora')), packed=base.but(objective='instruct', accumulate=2), ranks=base.but(accumulate=2))[kind]
 
 def conversations():
     "Questions of different lengths, so that rows hold one to several."
@@ -74,11 +74,13 @@ def packed(shards, folder, every, callbacks):
 
 def warm():
     "Load once what every process needs; they are forked from this one. No backward pass: its threads would not survive the fork."
+    import tempfile
     import torch
     torch.set_num_threads(1)
     import accelerate, peft, safetensors.torch, transformers  # noqa: F401
     import llmbench.ext.objective_instruct, llmbench.learner  # noqa: F401
-    from llmbench.models import build
+    from llmbench.models import build, save_model
     from llmbench.run import environment
-    build(recipe('plain'))
+    with tempfile.TemporaryDirectory() as folder: save_model(build(recipe('plain')), folder)
+    recipe('plain').mixture(dict(topics=10_000, licences=10_000)).stream().block(0, 8)
     environment()

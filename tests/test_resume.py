@@ -15,7 +15,7 @@ from killed import recipe, run_one
 from llmbench.run import Run
 from llmbench.store import read_jsonl
 
-EVERY = 7 # steps between checkpoints
+EVERY = 5 # steps between checkpoints
 
 
 @pytest.fixture(scope='module')
@@ -95,7 +95,7 @@ def evidence(folder):
 
 @pytest.mark.parametrize('kind, kills, world', [('plain', 6, 1), ('adapter', 5, 1), ('packed', 4, 1), ('ranks', 5, 2)])
 def test_20_kills(shards, fork, tmp_path, kind, kills, world):
-    "Muon; AdaLoRA with accumulation; packed rows with accumulation; two processes (gloo). All with dropout, a moving average, and rows that threads read ahead."
+    "Adafactor; AdaLoRA with accumulation; packed rows with accumulation; two processes (gloo). All with dropout, a moving average, and rows that threads read ahead."
     whole, cut = tmp_path/'whole', tmp_path/'cut'
     assert finish(fork, kind, shards, whole, world)==list(range(recipe(kind).steps))
     moments, torn = random.Random(kind), []
