@@ -99,7 +99,7 @@ class Learner:
         self.accelerator = Accelerator(mixed_precision='no', cpu=not torch.accelerator.is_available())             # precision is the Learner's own: accelerate would copy all logits to fp32
         self.rank, self.world, self.device = self.accelerator.process_index, self.accelerator.num_processes, self.accelerator.device
         deal_rows(recipe.batch, recipe.accumulate if self.world>1 else 1)
-        if checkpointing: model.gradient_checkpointing_enable(dict(use_reentrant=False))
+        if checkpointing: model.activation_checkpointing_enable()
         self.limits = limits_of(model, objectives.find(name))
         self.model = _spread(model.to(self.device), self.accelerator, recipe, sharded)
         self.optimizer = make_optimizer(self.unwrapped(), recipe)
@@ -335,6 +335,6 @@ def train(
     except BaseException as e:
         run.finish('failed', error=f'{type(e).__name__}: {e}')
         raise
-    run.finish('done', digest=file_hash(trained_weights(folder)), loss=learner.loss)
+    run.finish('done', digest=file_hash(trained_weights(folder)), loss=learner.loss, **({'stopped_early': learner.stopped} if learner.stopped else {}))
     wait_for_ranks()
     return Run(folder)
