@@ -14,7 +14,7 @@ import numpy as np
 
 from .core import did_you_mean, plain
 from .dedup import fold_words
-from .marks import changed, cleaner_steps, differences, find_pattern, find_places, marks_of, pieces, shared_lines
+from .marks import changed, cleaner_steps, find_pattern, find_places, marks_of, pieces, shared_lines, side_by_side
 from .rows import as_strings, coded, rows_of
 from .signals import _edges, _values, language, signals
 
@@ -35,6 +35,7 @@ class Browser:
         self.store, self.text, self.title, self.cleaner = rows_of(data), text, title, cleaner_steps(cleaner)
         names = self.store.schema.names
         if text not in names: raise ValueError(f"browse: {did_you_mean('column', text, names)}")
+        self.cleaner_name = cleaner if isinstance(cleaner, str) else ' + '.join(s.name for s in self.cleaner)
         self.n, self._numbers, self._kinds, self._orders, self._binned, self._searches, self._texts = self.store.n, {}, {}, {}, {}, OrderedDict(), OrderedDict()
         self._pool, self._lock, self.query = ThreadPoolExecutor(min(4, os.cpu_count() or 1)), threading.Lock(), dict(find='', regex=False, case=False, where={}, sort=None)
         self.numbers = [self._known(x) for x in ([numbers] if isinstance(numbers, str) else numbers)] if numbers is not None else self._own_numbers()
@@ -349,9 +350,9 @@ def _clusters(browser,
     by = [np.flatnonzero(codes==c) for c in np.argsort(-sizes, kind='stable')[:limit] if sizes[c]>1]
     return pd.DataFrame([dict(size=len(r), sources=', '.join(sorted({browser._source(i) for i in r})), rows=r[:limit].tolist()) for r in by], columns=['size', 'sources', 'rows'])
 
-def _compare(browser, row:int, other:int)->list: # blocks, as from `differences`
+def _compare(browser, row:int, other:int)->list: # blocks, as from `side_by_side`
     "Two documents, block by block."
-    return differences(*browser.texts([row, other]))
+    return side_by_side(*browser.texts([row, other]))
 
 Browser.shared, Browser.changes, Browser.copies, Browser.clusters, Browser.compare = _shared, _changes, _copies, _clusters, _compare
 

@@ -37,9 +37,8 @@ def look_spec(
     numbers = [n for n in browser.numbers if isinstance(n, str)]
     more = [n for n in [*browser.numbers_of_store(), *signals] if n not in numbers]
     about = {n: (signals[n].__doc__ or '').split('\n')[0] for n in [*numbers, *more] if n in signals and n not in browser.numbers_of_store()}
-    cleaner = ' + '.join(s.name for s in browser.cleaner[:3])+(' …' if len(browser.cleaner)>3 else '')
     return plain(dict(title=browser.title, note=note, n=browser.n, size=size, window=WINDOW, kinds=kinds, sources=sources, colors=color, numbers=numbers, ready=sorted({*browser.numbers_of_store(), *browser._numbers} & {*numbers, *more}),
-                      more=list(dict.fromkeys(more)), about=about, cleaner=cleaner, query=browser.query, map=None if points is None else dict(points.to_dict('list'), about=points.attrs.get('about', ''))))
+                      more=list(dict.fromkeys(more)), about=about, cleaner=browser.cleaner_name, query=browser.query, map=None if points is None else dict(points.to_dict('list'), about=points.attrs.get('about', ''))))
 
 def _ahead(browser, rows):
     "Decode what these rows need, in the background."
@@ -177,7 +176,8 @@ def page_data(
     held = pa.Table.from_pylist([{c: t.column(c)[0].as_py() for c in names} for r in rows.tolist() for t in [_one(browser, r, names)]]) if names else None
     table = pa.table({'text': pa.array(browser.texts(rows), pa.large_string())} | ({c: held.column(c) for c in held.column_names} if held is not None else {}) | {c: pa.array(browser.number(c)[rows]) for c in browser.numbers})
     small = Browser(table, numbers=browser.numbers, cleaner=browser.cleaner, title=browser.title)
-    small.lines, small.kinds = browser.shared(), browser.kinds
+    small.lines, small.kinds, small.cleaner_name = browser.shared(), browser.kinds, browser.cleaner_name
+    for c in small.numbers: small.number(c)
     where = {r: k for k,r in enumerate(rows.tolist())}
     if points is not None: points = points[points.row.isin(where)].assign(row=lambda d: d.row.map(where))
     spec, compared, documents = look_spec(small, points=points, note=browser.note), {}, []

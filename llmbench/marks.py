@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LEAST', 'find_pattern', 'find_places', 'line_places', 'shared_lines', 'marks_of', 'pieces', 'differences',
-           'cleaner_steps', 'cleaned', 'changed']
+           'side_by_side', 'cleaner_steps', 'cleaned', 'changed']
 
 # %% ../nbs/65_marks.ipynb #e3b5174a
 import difflib, re
@@ -111,7 +111,7 @@ def _opcodes(a, b):
     hi = next((i for i,(x,y) in enumerate(zip(a[lo:][::-1], b[lo:][::-1])) if x!=y), min(len(a), len(b))-lo)
     x, y = a[lo:len(a)-hi], b[lo:len(b)-hi]
     if lo: yield a[:lo], b[:lo], True
-    if max(len(x), len(y))>_MOST: yield x, y, False
+    if max(len(x), len(y))>2*_MOST: yield x, y, False
     else:
         for op,i,j,k,l in difflib.SequenceMatcher(None, x, y, autojunk=False).get_opcodes() if x or y else (): yield x[i:j], y[k:l], op=='equal'
     if hi: yield a[len(a)-hi:], b[len(b)-hi:], True
@@ -124,10 +124,28 @@ def _words(x, y):
         else: out += [[sign, ''.join(t)] for sign,t in (('-', p), ('+', q)) if t]
     return out
 
+def _aligned(x, y):
+    "Two texts word by word, white space not counting, in blocks that end with a line of both."
+    a, b = _token.findall(x), _token.findall(y)
+    same = lambda tokens: [' ' if t.isspace() else t for t in tokens]
+    out, at, to = [[]], 0, 0
+    for p,q,equal in _opcodes(same(a), same(b)):
+        mine, theirs, at, to = ''.join(a[at:at+len(p)]), ''.join(b[to:to+len(q)]), at+len(p), to+len(q)
+        if not equal: out[-1] += [[sign, t] for sign,t in (('-', mine), ('+', theirs)) if t]; continue
+        head, line, tail = mine.rpartition('\n')
+        out[-1] += [[' ', head+line]] if line else []
+        out += [[]] if line else []
+        out[-1] += [[' ', tail]] if tail else []
+    return [b for b in out if b]
+
 def differences(before:str, after:str)->list: # of blocks; a block is a list of [sign, text]: ' ' both, '-' before only, '+' after only
     "What changed between two texts, in blocks of whole lines."
     lines = ((''.join(x), ''.join(y), same) for x,y,same in _opcodes(before.splitlines(True), after.splitlines(True)))
     return [[[' ', x]] if same else _words(x, y) for x,y,same in lines]
+
+def side_by_side(a:str, b:str)->list: # blocks, as from `differences`
+    "Two copies of a text: by words where they are short enough, so that other line breaks are no difference; by lines where not."
+    return _aligned(a, b) if max(len(_token.findall(a)), len(_token.findall(b)))<=2*_MOST else differences(a, b)
 
 def cleaner_steps(
     given # name of a cleaner or recipe, a function, a list of them, or a list of Step; None: nothing

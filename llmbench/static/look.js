@@ -28,7 +28,7 @@ const number = x => {
   if (x == null || Number.isNaN(x)) return '–';
   if (Number.isInteger(x) && Math.abs(x) < 1e15) return whole(x);
   const a = Math.abs(x);
-  return a >= 1e4 ? whole(x) : a >= 1e-3 ? String(+x.toPrecision(3)) : x.toExponential(1);
+  return a >= 1e3 ? whole(x) : a >= 1e-3 ? String(+x.toPrecision(3)) : x.toExponential(1);
 };
 // What a reader would not see: control characters, marks of direction, characters without a width.
 const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
@@ -183,7 +183,7 @@ function histogram(ui, name) {
     here.setAttribute('d', `M${x - 4} 0h8l-4 6zM${x} 6V${BOX.h}`);
   }
   return {el, name, draw, mark, clear() { range = null; draw(); }, async load() {
-    const mine = ++asked;
+    const mine = ++asked, ready = ui.spec.ready.includes(name);
     try {
       for (let step; !ui.spec.ready.includes(name);) { // a signal that nobody computed yet
         step = await ui.back.ask('measure', {name});
@@ -194,6 +194,7 @@ function histogram(ui, name) {
       const got = await ui.back.ask('histogram', {name, query: ui.query});
       if (mine !== asked) return;
       now = got; draw();
+      if (!ready && ui.document) ui.open(ui.document.row, ui.document.at); // its number is known now
     } catch (e) { put(says, e.message); }
   }};
 }
