@@ -1,0 +1,121 @@
+"""Steps in processes of their own: killed at random moments and begun again, under a limit on memory, and on two workers of Ray."""
+import json, os, random, shutil, signal, subprocess, sys, time
+from pathlib import Path
+
+import pytest
+
+from llmbench.store import file_hash
+
+ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'DAFT_PROGRESS_BAR': '0', 'RAY_USAGE_STATS_ENABLED': '0'}
+
+def words(i, n=60): return ' '.join(f'w{(i*7919+j*j*31)%997}' for j in range(n))
+
+def lines(n=600):
+    "Documents with exact copies, near copies, a shared line and a shared passage."
+    for i in range(n):
+        k = i-3 if i%10==3 else i
+        text = words(k) + (' and one word more' if i%10==6 else '') + ('\nThis line stands in a good many of the documents of this corpus.' if i%4==0 else '') + (f'\n{words(5000, 40)}' if i%9==0 else '')
+        yield json.dumps({'text': words(i-3)+' and one more word' if i%10==6 else text, 'lang': 'xy'[i%2]})
+
+@pytest.fixture(scope='module')
+def source(tmp_path_factory):
+    "Files to read, and the corpus they give."
+    home = tmp_path_factory.mktemp('scale')
+    rows = list(lines())
+    for k in range(6): (home/f'{k}.jsonl').write_text('\n'.join(rows[k::6])+'\nnot JSON\n')
+    from llmbench.readers import read
+    read({'a': '[0-3].jsonl', 'b': '[45].jsonl'}, folder=home).save(home/'raw')
+    return home
+
+# --- killed, and begun again
+
+STEPS = dict(
+    read="read({'a': '[0-3].jsonl', 'b': '[45].jsonl'}, folder=home).save(out/'raw')",
+    parts="""measured = in_parts(raw, noted(lambda c: add_signals(c, ['words', 'compression_ratio'])), out/'signals', {'step': 'signals'}, megabytes=.02)
+in_parts(measured, noted(lambda c: clean(c, keep={'words': (50, None)})), out/'clean', {'step': 'clean'}, megabytes=.02)""",
+    dedup="""c = raw
+for method in ('exact', 'near', 'lines', 'substrings', 'semantic'):
+    last = c
+    c = Corpus.open(once(out/method, {'method': method}, lambda f: (noted(lambda c: deduplicate(c, method))(last)).save(f)))""",
+    tokens="tok = train_tokenizer(raw, 400, out/'tokenizer'); write_tokens(raw, tok, out/'tokens', progress=False)")
+
+# imports everything once, then forks a process for each line 'step folder' that it reads: says its number, and how it ended
+SERVER = '''
+import os, sys, traceback
+from pathlib import Path
+import numba, pandas, pyarrow.parquet, pydivsufsort, sklearn.decomposition, sklearn.feature_extraction.text, tokenizers
+from llmbench.clean import clean
+from llmbench.corpus import Corpus, engine
+from llmbench.dedup import deduplicate
+import llmbench.ext.dedup_pieces, llmbench.ext.dedup_semantic, llmbench.ext.dedup_substrings
+from llmbench.readers import read
+from llmbench.scale import in_parts
+from llmbench.signals import add_signals
+from llmbench.store import once
+from llmbench.tokens import train_tokenizer, write_tokens
+import llmbench.tokens
+llmbench.tokens._PART = 20_000
+home, steps = Path(sys.argv[1]), eval(sys.argv[2])
+engine()
+def noted(work): # a line for each part that is done
+    def one(c):
+        r = work(c)
+        with open(f'{out}.log', 'a') as f: f.write(f'{len(r)}\\n')
+        return r
+    return one
+for line in sys.stdin:
+    step, out = line.split()
+    out = Path(out)
+    pid = os.fork()
+    if not pid:
+        try:
+            if step!='read': raw = Corpus.open(home/'raw')
+            exec(steps[step])
+        except BaseException: traceback.print_exc(); os._exit(1)
+        os._exit(0)
+    print(pid, flush=True)
+    print(os.waitpid(pid, 0)[1], flush=True)
+'''
+
+@pytest.fixture(scope='module')
+def server(source):
+    p = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', SERVER, str(source), repr(STEPS)], env=ENV, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def run(step, out, after=None):
+        "Seconds that the step took, or None if it was killed `after` seconds."
+        p.stdin.write(f'{step} {out}\n'); p.stdin.flush()
+        pid, t = int(p.stdout.readline()), time.monotonic()
+        if after is not None:
+            time.sleep(after)
+            try: os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError: after = None # it was done
+        status = int(p.stdout.readline())
+        assert os.waitstatus_to_exitcode(status) in ((0,) if after is None else (0, -signal.SIGKILL))
+        return time.monotonic()-t if status==0 else None
+    yield run
+    p.stdin.close(); p.wait()
+
+def finished(folder):
+    "When each finished folder was written."
+    return {p.parent: p.stat().st_mtime_ns for p in Path(folder).rglob('made_from.json')} if Path(folder).exists() else {}
+
+@pytest.mark.parametrize('step,kills', dict(read=1, parts=2, dedup=3, tokens=2).items())
+def test_a_killed_step_ends_as_if_nothing_had_been(step, kills, server, tmp_path):
+    chance, killed, before, torn = random.Random(step), 0, {}, tmp_path/'torn'
+    seconds = server(step, tmp_path/'whole')
+    for _ in range(20):
+        took = server(step, torn, seconds*chance.uniform(.1, .9/(1+killed)))
+        if took is None:
+            now = finished(torn)
+            assert all(now[f]==t for f,t in before.items())  # what was finished is not made again
+            before, killed = now, killed+1
+            if killed==kills: break
+        else:                                                # it was quicker than the first time: once more, from the start
+            seconds, killed, before = min(seconds, took), 0, {}
+            shutil.rmtree(torn); Path(f'{torn}.log').unlink(missing_ok=True)
+    assert killed==kills
+    server(step, torn)
+    assert all(finished(torn)[f]==t for f,t in before.items()) and file_hash(torn)==file_hash(tmp_path/'whole')
+    if step in ('parts', 'dedup'):
+        done, once = (len((tmp_path/f'{n}.log').read_text().split()) for n in ('torn', 'whole'))
+        assert once<=done<=once+killed                       # a kill costs the part under way, no more
+    assert not [p for p in tmp_path.rglob('*') if p.name.endswith('.parts')]
