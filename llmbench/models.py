@@ -7,7 +7,7 @@ __all__ = ['FAMILIES', 'HEADS', 'DROPOUT', 'OPTIMIZER_BYTES', 'ROLES', 'config_o
            'estimate_table', 'save_model', 'load_model', 'load_tokenizer', 'check_tokenizer', 'export_gguf']
 
 # %% ../nbs/32_models.ipynb #0a6627b1
-import os
+import os, struct
 from pathlib import Path
 
 from .core import did_you_mean, need, seed_of
@@ -246,16 +246,20 @@ def _from_gguf(path, cache=None):
 def _convert_gguf(path, folder):
     "Numbers of a GGUF file in a model of the same shape without quantisation."
     need('gguf', extra='models')
+    import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     with open(path, 'rb') as f:
         if f.read(4)!=b'GGUF': raise ValueError(f"{path} is not a GGUF file (its first bytes are not 'GGUF'); fetch it again")
     where, name = str(path.parent), path.name
     try: quantised = AutoModelForCausalLM.from_pretrained(where, gguf_file=name, dtype='float32')
-    except (ValueError, RuntimeError, KeyError) as e: raise ValueError(f"{path}: transformers cannot read this GGUF file ({e}); it may be cut off, or of a family that transformers does not know") from e
+    except (ValueError, RuntimeError, LookupError, struct.error) as e: raise ValueError(f"{path}: transformers cannot read this GGUF file ({e}); it may be cut off, or of a family that transformers does not know") from e
     settings = quantised.config.to_dict()
     settings.pop('quantization_config', None)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), dtype='float32')
     model.load_state_dict(quantised.state_dict())
+    ids = torch.arange(16)[None]%settings['vocab_size']
+    with torch.no_grad(): gap = (quantised.eval()(ids).logits-model.eval()(ids).logits).abs().max().item()
+    if gap: raise ValueError(f"{path}: the plain model's logits differ from those of the file by {gap:.2g}; transformers reads this family in another way than it builds it. Convert it with the tool that wrote it")
     save_model(model, folder, AutoTokenizer.from_pretrained(where, gguf_file=name))
 
 def load_tokenizer(
