@@ -45,6 +45,7 @@ def _peft(model, kind, targets=None, task=None, **options):
         if not any(n==t or n.endswith('.'+t) for n,_ in model.named_modules()): raise LookupError(did_you_mean(f'module to adapt in {type(model).__name__}', t, there))
     if targets: options['target_modules'] = [targets] if isinstance(targets, str) and targets!='all-linear' else targets
     head = [n for n in ('classification_head', 'classifier', 'qa_outputs') if hasattr(model, n)]
+    if head and targets=='all-linear' and 'exclude_modules' in known: options.setdefault('exclude_modules', head) # peft trains the head of a task whole
     if head and task is None and 'modules_to_save' in known: options.setdefault('modules_to_save', head)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='.*fan_in_fan_out.*|.*is_gradient_checkpointing.*|.*will be set to False.*') # peft sets these right by itself
