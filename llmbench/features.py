@@ -4,19 +4,20 @@
 
 # %% auto #0
 __all__ = ['encoders', 'collators', 'decoders', 'scorers', 'label_lists', 'FILL', 'as_rows', 'column', 'label_list', 'label_ids',
-           'with_specials', 'special_id', 'set_specials', 'encode_texts', 'frame_ids', 'text_pieces', 'pad_batch',
-           'count_of', 'RowBatches', 'takes', 'outputs_of']
+           'bio_spans', 'bio_tags', 'with_specials', 'special_id', 'set_specials', 'encode_texts', 'frame_ids',
+           'text_pieces', 'pad_batch', 'count_of', 'RowBatches', 'takes', 'Collated', 'read_as', 'outputs_of']
 
-# %% ../nbs/33a_features.ipynb #53f6ccd5
-import math, warnings
+# %% ../nbs/33a_features.ipynb #be54a219
+import inspect, math, warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from .core import Registry, did_you_mean, rng
-from .objectives import IGNORED
+from .objectives import IGNORED, objectives
 from .readers import Reject, each, object_rows, reader_of
+from .recipe import spec_of
 
 encoders  = Registry('encoder', 'rows (list of dicts), tokenizer, window, options -> list of features: dicts of int lists, `row` the number of the row, `cut` the tokens cut off it')
 collators = Registry('collator', "features (list of dicts), numpy generator, tokenizer, options -> list of features with this reading's noise in them")
@@ -72,6 +73,37 @@ def label_ids(
             raise ValueError(f"{what} {i}: label {v}; the model has {len(labels)} labels, numbers 0 to {len(labels)-1}: {', '.join(map(str, labels))}")
         raise LookupError(f"{what} {i}: "+did_you_mean('label', v, labels))
     return [number[v] for v in values]
+
+# %% ../nbs/33a_features.ipynb #d5c88f41
+def bio_spans(
+    tags,              # list of 'O', 'B-X', 'I-X'
+    strict:bool=False, # refuse an I-X that nothing of its kind comes before; False: it begins a span, as conlleval counts
+    what='tags',       # for the message
+)->list:               # of (first, one past the last, X)
+    "The spans that BIO tags mean."
+    spans, kind, start = [], None, 0
+    for i,t in enumerate([*tags, 'O']):
+        t = str(t)
+        if t!='O' and t[:2] not in ('B-', 'I-'): raise ValueError(f"{what}: {t!r} at word {i} is no BIO tag; they are O, B-X and I-X")
+        goes_on = t[:2]=='I-' and t[2:]==kind
+        if strict and t[:2]=='I-' and not goes_on: raise ValueError(f"{what}: {t!r} at word {i} follows {tags[i-1] if i else 'the start'!r}; a span begins with B-{t[2:]}")
+        if kind is not None and not goes_on: spans.append((start, i, kind)); kind = None
+        if t!='O' and not goes_on: start, kind = i, t[2:]
+    return spans
+
+def bio_tags(
+    words,   # list of (start, end) in characters
+    spans,   # list of (start, end, X) in characters
+    what='spans' # for the message
+)->list:     # of tags, one a word
+    "BIO tags of words for spans of characters; a span that does not begin and end with a word is refused."
+    tags, begins, ends = ['O']*len(words), {a: i for i,(a,_) in enumerate(words)}, {b: i for i,(_,b) in enumerate(words)}
+    for a,b,x in spans:
+        if a not in begins or b not in ends: raise ValueError(f"{what}: the span ({a}, {b}) of {x!r} does not begin and end with a word; words lie at {words[:12]}; give 'tokens' and 'tags' in place of 'text' to choose the words")
+        i, j = begins[a], ends[b]
+        if any(t!='O' for t in tags[i:j+1]): raise ValueError(f"{what}: the span ({a}, {b}) of {x!r} overlaps another; BIO tags hold one span a word")
+        tags[i:j+1] = [f'B-{x}']+[f'I-{x}']*(j-i)
+    return tags
 
 # %% ../nbs/33a_features.ipynb #5039f866
 def with_specials(
@@ -205,7 +237,7 @@ def count_of(feature)->float:
     if 'labels' in feature and isinstance(feature['labels'], (list, np.ndarray)): return float(sum(x!=IGNORED for x in feature['labels'][1 if 'ids' in feature else 0:]))
     return float(len(feature['ids'])-1) if 'ids' in feature else 1.
 
-# %% ../nbs/33a_features.ipynb #8cd8ca1a
+# %% ../nbs/33a_features.ipynb #01b2bfd0
 class RowBatches:
     "`(step, rank, world) -> dict of arrays`, a pure function of rows, recipe and step; `.sources`, `.describe(step)`, `.counts`."
     def __init__(self,
@@ -280,13 +312,12 @@ def _length(f):
 
 def takes(fn, options)->dict:
     "The options that a function has a parameter for."
-    import inspect
     return {k: v for k,v in options.items() if k in inspect.signature(fn).parameters}
 
 def _known(options, *fns, where=''):
     "Refuse an option that none of the functions takes."
     for k in options:
-        if not any(takes(fn, {k: 0}) for fn in fns): raise LookupError(f'{where}: '+did_you_mean('option', k, sorted({p for fn in fns for p in fn.__code__.co_varnames[3:fn.__code__.co_argcount]})))
+        if k not in (names := {p.name for fn in fns for p in inspect.signature(fn).parameters.values() if p.default is not p.empty}): raise LookupError(f'{where}: '+did_you_mean('option', k, names))
 
 # %% ../nbs/33a_features.ipynb #b442de78
 @encoders(name='causal_lm')
@@ -301,6 +332,40 @@ def _causal_rows(
     first = [i==0 or pieces[i][1]!=pieces[i-1][1] for i in range(len(pieces))]
     ids = [[end if f and not pack else b, *x]+[end]*(0 if pack or i+1<len(pieces) and not first[i+1] else 1) for i,((x,_),b,f) in enumerate(zip(pieces, before, first))]
     return [dict(ids=x, labels=list(x), row=row) for x,(_,row) in zip(ids, pieces)]
+
+# %% ../nbs/33a_features.ipynb #1c18236f
+class Collated:
+    "Batches of token windows with an objective's noise drawn into them: `(step, rank, world) -> dict of arrays`."
+    def __init__(self,
+        batches,    # (step) -> dict with ids (B, T+1), source, counted
+        recipe,     # Recipe: its objective and seed
+        tokenizer,  # with the special tokens the objective shows
+    ):
+        name, options = spec_of(recipe.objective)
+        if tokenizer is None: raise ValueError(f"{name} shows special tokens and needs the tokenizer: tokenizer=with_specials(...), and a recipe with vocab=len(tokenizer)")
+        self.batches, self.seed, self.tokenizer = batches, recipe.seed, tokenizer
+        self.collate, self.options = collators[name], takes(collators[name], options)
+        self.sources, self.describe = batches.sources, batches.describe
+
+    def of(self, batch, step:int)->dict:
+        "A batch of windows as a batch of the objective."
+        features = self.collate([dict(input_ids=x[:-1].tolist()) for x in batch['ids']], rng('collate', self.seed, step), self.tokenizer, **self.options)
+        return pad_batch(features, special_id(self.tokenizer, 'pad')) | dict(source=np.asarray(batch['source']), counted=np.array([count_of(f) for f in features], np.float32))
+
+    def __call__(self, step:int, rank:int=0, world:int=1)->dict:
+        return {k: v[rank::world] for k,v in self.of(self.batches(step), step).items()}
+
+def read_as(
+    batches,       # of token windows
+    recipe,        # Recipe
+    tokenizer=None
+)->tuple:          # batches, what a Learner takes as its objective: the name and the loss's own options
+    "Batches and loss of a recipe's objective; noise is drawn into the windows where the objective wants it."
+    name, options = spec_of(recipe.objective)
+    fn = objectives.find(name)
+    if not isinstance(name, str) or name not in collators: return batches, recipe.objective
+    _known(options, fn, collators[name], where=name)
+    return Collated(batches, recipe, tokenizer), dict(name=name, **takes(fn, options))
 
 # %% ../nbs/33a_features.ipynb #77f9648a
 def outputs_of(
