@@ -17,6 +17,7 @@ from .adapters import adapter_callbacks, add_adapter, save_adapted, trained_weig
 from .callbacks import EvalEvery, Guard, Log, Progress
 from .checkpoint import Checkpoint, find_checkpoints
 from .core import seed_of
+from .features import read_as
 from .mixture import Mixture
 from .stream import Ahead, Rows
 from .models import build
@@ -132,7 +133,8 @@ class Learner:
     def read(self):
         "The step's rows, learning rate and random numbers: all of them follow from its number."
         import torch
-        torch.manual_seed(seed_of('step', self.recipe.seed, self.step, self.rank))
+        seed = torch.default_generator.manual_seed if self.device.type=='cpu' else torch.manual_seed # the latter keeps a note for a GPU that is not there, each time
+        seed(seed_of('step', self.recipe.seed, self.step, self.rank))
         got = check_batch(self.batches(self.step, self.rank, self.world), self.limits, self)
         self.row_sources, self.row_counted, self.rate, self.skip = np.asarray(got['source']), np.asarray(got['counted']), lr_at(self.recipe, self.step), False
         self.batch = {k: torch.as_tensor(v).to(self.device) for k,v in got.items()}
@@ -275,6 +277,7 @@ def loss_on(
     recipe:Recipe,  # for window and batch
     objective,      # model, batch -> loss, logs
     rows:int=256,   # of each source, the first ones
+    feed=None,      # batches as the objective reads them (`read_as`); their noise is the same each time
 ):                  # model -> {'loss': nats per target, all sources alike, 'loss_<source>': ...}
     "A function that scores a model on held-out tokens."
     parts = {k: np.stack([t.ids[i*recipe.window:(i+1)*recipe.window+1] for i in range(min(rows, (len(t)-1)//recipe.window))]).astype(np.int64) for k,t in tokens.items() if len(t)>recipe.window}
@@ -287,6 +290,7 @@ def loss_on(
             for i in range(0, len(ids), recipe.batch):
                 part = torch.from_numpy(ids[i:i+recipe.batch]).to(device)
                 batch = dict(ids=part, source=torch.zeros(len(part), dtype=torch.long, device=device), counted=torch.full((len(part),), recipe.window, device=device))
+                if hasattr(feed, 'of'): batch = {k: torch.as_tensor(v).to(device) for k,v in feed.of({k: v.cpu().numpy() for k,v in batch.items()}, i).items()}
                 with torch.no_grad(): losses.append(objective(model, batch)[1]['loss_per_row'].float().cpu().numpy())
             found[f'loss_{source}'] = float(np.concatenate(losses).mean())
         return {'loss': float(np.mean(list(found.values())))} | found
@@ -321,8 +325,9 @@ def train(
     if is_first(): batches.mixture.save(folder/'mixture.json')
     try:
         model = add_adapter(build(recipe, head_of(spec_of(objective or recipe.objective)[0])), recipe.adapter, recipe.steps, recipe.seed)
-        learner = Learner(model, batches, recipe, run, [Log(), Guard(), *adapter_callbacks(recipe.adapter), *callbacks], objective, sharded, **how)
-        if valid: learner.callbacks.insert(2, EvalEvery(loss_on(valid, recipe, learner.objective), valid_every))
+        feed, loss = read_as(batches, recipe, tokenizer) if objective is None else (batches, objective)
+        learner = Learner(model, feed, recipe, run, [Log(), Guard(), *adapter_callbacks(recipe.adapter), *callbacks], loss, sharded, **how)
+        if valid: learner.callbacks.insert(2, EvalEvery(loss_on(valid, recipe, learner.objective, feed=feed), valid_every))
         if progress or progress is None and is_first() and (in_notebook() or sys.stderr.isatty()): learner.callbacks.insert(0, Progress())
         learner.callbacks.append(Checkpoint(checkpoint_every, checkpoint_seconds)) # last: what the others keep belongs to this step
         learner.fit()
