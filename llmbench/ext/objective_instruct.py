@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/ext/objective_instruct.ipynb #532eab4e
+# %% ../../nbs/ext/objective_instruct.ipynb #b36316a0
 import warnings
 
 from ..chat import conversations, logits_at, pack, packed_row, with_template
-from ..objectives import IGNORED, label_losses, needs, objectives
+from ..headloss import head_loss, last_hidden
+from ..objectives import IGNORED, counted_mean, label_losses, needs, objectives
 from ..features import encoders
 
-# %% ../../nbs/ext/objective_instruct.ipynb #fed26c93
+# %% ../../nbs/ext/objective_instruct.ipynb #05708f96
 @encoders(name='instruct')
 def _instruct_rows(
     rows,              # with 'messages', or with 'prompt' and 'completion'
@@ -37,17 +38,19 @@ def _instruct_rows(
 def instruct(
     model,             # a transformers causal language model
     batch,             # {'input_ids', 'labels', 'position_ids': (B, T) int64}
-    smoothing:float=0. # share of each target spread over the whole vocabulary
+    smoothing:float=0., # share of each target spread over the whole vocabulary
+    logits_rows:int=None # of logits at a time (headloss); 0: all at once; None: decided by their number
 ):                     # mean loss in nats per answer token, {'loss_per_row': (B,) nats per answer token}
     "Next-token prediction where an answer stands; only there the output layer is computed."
     import torch
     refuse_virtual_tokens(model, batch)
     targets = torch.nn.functional.pad(batch['labels'][:, 1:], (0, 1), value=IGNORED)
-    keep = targets!=IGNORED
-    losses = label_losses(logits_at(model, keep, input_ids=batch['input_ids'], position_ids=batch['position_ids']), targets[keep], smoothing)
-    counts = keep.sum(1)
-    per_row = torch.zeros(len(keep), device=losses.device).index_add(0, keep.nonzero()[:, 0], losses.detach())/counts.clamp(min=1)
-    return losses.sum()/counts.sum().clamp(min=1), {'loss_per_row': per_row}
+    keep, inputs = targets!=IGNORED, dict(input_ids=batch['input_ids'], position_ids=batch['position_ids'])
+    if (logits_rows or logits_rows is None and int(keep.sum())*getattr(model, 'module', model).config.vocab_size>2**22) and (got := last_hidden(model, **inputs, use_cache=False)):
+        loss, losses = head_loss(got[0][:, -targets.shape[1]:], got[1].weight, targets, got[1].bias, smoothing, logits_rows)
+        return loss, counted_mean(losses, keep)[1]
+    losses = torch.zeros(keep.shape, device=keep.device).masked_scatter(keep, label_losses(logits_at(model, keep, **inputs), targets[keep], smoothing))
+    return counted_mean(losses, keep)
 
 def refuse_virtual_tokens(model, batch):
     "Adapters that put virtual tokens before a row give positions up, and with them what keeps conversations apart."
