@@ -18,6 +18,7 @@ from .clean import *
 from .dedup import *
 from .dedup_index import *
 from .crawl import *
+from .encode import *
 from .tokens import *
 from .privacy import *
 from .words import *
@@ -45,5 +46,10 @@ from .pool import *
 from .search import *
 from .batch import *
 from .studio import *
+from .marks import *
+from .rows import *
+from .browse import *
+from .drift import *
+from .look import *
 
 __all__ = [name for name in globals() if not name.startswith('_')]

@@ -16,6 +16,8 @@ import numpy as np
 
 from .core import did_you_mean, fingerprint, need, seed_of
 from .corpus import Corpus, engine, split_words
+from .encode import Encoder
+from .scan import as_arrow, text_buffers
 from .show import figure, source_color
 from .store import STAMP, file_hash, is_made, once, read_json, whole, write_json
 
@@ -280,15 +282,16 @@ def _work(folder, source, inputs):
     return here
 
 def _encoded(tok, batches, end_id, dtype, source):
-    "Batches of (ids, texts) as (ids, token ids as one array, lengths, UTF-8 sizes); while one is unpacked the next ones are encoded."
+    "Batches of (ids, texts) as (ids, token ids as one array, lengths, UTF-8 sizes); while one is put away the next one is encoded."
+    encode = Encoder(tok)
     def work(ids, texts):
-        coded = [np.array(e.ids+[end_id], dtype) for e in tok.encode_batch_fast(texts, add_special_tokens=False)]
-        flat = np.concatenate(coded)
-        if (flat==end_id).sum()!=len(coded): raise ValueError(f"write_tokens: in source {source!r} a text was encoded with the end-of-text token "
-                                                             "inside it: in this tokenizer it is not marked as special")
-        return ids, flat, [len(c) for c in coded], [len(t.encode()) for t in texts]
+        texts = as_arrow(texts)
+        flat, lengths = encode(texts, end_id, dtype)
+        if (flat==end_id).sum()!=len(lengths): raise ValueError(f"write_tokens: in source {source!r} a text was encoded with the end-of-text token "
+                                                                "inside it: in this tokenizer it is not marked as special")
+        return ids, flat, lengths.tolist(), np.diff(text_buffers(texts)[1]).tolist()
     waiting = deque()
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(1) as pool: # the encoder's table belongs to one thread
         for b in batches:
             waiting.append(pool.submit(work, *b))
             if len(waiting)>2: yield waiting.popleft().result()
