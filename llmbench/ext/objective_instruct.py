@@ -5,15 +5,14 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/ext/objective_instruct.ipynb #b36316a0
+# %% ../../nbs/ext/objective_instruct.ipynb #2ab92962
 import warnings
 
 from ..chat import conversations, logits_at, pack, packed_row, with_template
-from ..headloss import head_loss, last_hidden
 from ..objectives import IGNORED, counted_mean, label_losses, needs, objectives
 from ..features import encoders
 
-# %% ../../nbs/ext/objective_instruct.ipynb #05708f96
+# %% ../../nbs/ext/objective_instruct.ipynb #5934b01e
 @encoders(name='instruct')
 def _instruct_rows(
     rows,              # with 'messages', or with 'prompt' and 'completion'
@@ -43,6 +42,7 @@ def instruct(
 ):                     # mean loss in nats per answer token, {'loss_per_row': (B,) nats per answer token}
     "Next-token prediction where an answer stands; only there the output layer is computed."
     import torch
+    from llmbench.headloss import head_loss, last_hidden
     refuse_virtual_tokens(model, batch)
     targets = torch.nn.functional.pad(batch['labels'][:, 1:], (0, 1), value=IGNORED)
     keep, inputs = targets!=IGNORED, dict(input_ids=batch['input_ids'], position_ids=batch['position_ids'])
