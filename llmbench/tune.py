@@ -6,7 +6,7 @@
 __all__ = ['check_space', 'changed', 'tune', 'Tuning']
 
 # %% ../nbs/53_tune.ipynb #36966c0f
-import json, math, os, warnings
+import json, math, os, socket, time, warnings
 from dataclasses import fields
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def tune(
 
 def _one(study, trial, known, recipe, space, folder, fit, metric, sign, ends):
     "Train one trial, or take what has been trained already, and tell Optuna."
-    trial.set_user_attr('pid', os.getpid())
+    trial.set_user_attr('who', dict(host=socket.gethostname(), pid=os.getpid(), since=time.time()))
     made = changed(recipe, {k: _choose(trial, k, v) for k,v in space.items()})
     trial.set_user_attr('recipe', made.fingerprint)
     twin = next((t for t in known if t.user_attrs.get('recipe')==made.fingerprint and t.state.is_finished()), None)
@@ -157,8 +157,9 @@ def _adopt(study, known):
     "A trial whose process is gone, to go on with; None if there is none."
     optuna = need('optuna')
     for t in known:
-        pid = t.user_attrs.get('pid')
-        if t.state==optuna.trial.TrialState.RUNNING and pid!=os.getpid() and not (pid and process_lives(pid)): return optuna.trial.Trial(study, t._trial_id)
+        who = t.user_attrs.get('who', dict(host=socket.gethostname(), pid=None, since=0.))
+        if t.state!=optuna.trial.TrialState.RUNNING or who['host']!=socket.gethostname() or who['pid']==os.getpid(): continue
+        if who['pid'] is None or not process_lives(who['pid'], who['since']): return optuna.trial.Trial(study, t._trial_id)
 
 def _same_search(folder, inputs):
     "Refuse to mix two searches in one folder."
