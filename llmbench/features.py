@@ -367,7 +367,7 @@ def read_as(
     _known(options, fn, collators[name], where=name)
     return Collated(batches, recipe, tokenizer), dict(name=name, **takes(fn, options))
 
-# %% ../nbs/33a_features.ipynb #77f9648a
+# %% ../nbs/33a_features.ipynb #d7275a61
 def outputs_of(
     model,           # of transformers
     features,        # list of dicts, as an encoder gave them
@@ -387,5 +387,21 @@ def outputs_of(
         with torch.no_grad(): got = model(**model_inputs(model, arrays))
         values = [getattr(got, f).float().cpu().numpy() for f in ([field] if isinstance(field, str) else field)]
         for j,i in enumerate(ii): out[i] = values[0][j] if isinstance(field, str) else [v[j] for v in values]
+    model.train(was)
+    return out
+
+@decoders(name='causal_lm')
+def _continued(
+    model, rows, tokenizer, window,
+    new:int=32, # tokens to say
+):
+    "What the model says after each text."
+    import torch
+    was, out = model.training, []
+    model.eval()
+    for text in column(rows, 'text', str):
+        ids = torch.tensor([tokenizer(text, verbose=False)['input_ids'][-window:]], device=next(model.parameters()).device)
+        said = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+        out.append(tokenizer.decode(said[0, ids.shape[1]:], skip_special_tokens=True))
     model.train(was)
     return out

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['scores_on', 'finetune', 'run_of', 'predict']
 
-# %% ../nbs/36a_finetune.ipynb #dd7c810b
+# %% ../nbs/36a_finetune.ipynb #ce296fbd
 import math
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from .checkpoint import Checkpoint
 from .core import fingerprint
 from .features import RowBatches, as_rows, decoders, encoders, label_lists, scorers, set_specials, takes
 from .learner import Learner
-from .models import FAMILIES, build, load_tokenizer
+from .models import FAMILIES, HEADS, build, load_tokenizer
 from .objectives import head_of, objectives
 from .ranks import is_first, wait_for_ranks, whole_model
 from .recipe import Recipe, spec_of
@@ -121,16 +121,15 @@ def _made(recipe, head, labels, tokenizer, name, batches):
     if head=='sequence_classification': model.config.problem_type = 'regression' if name=='regression' else 'multi_label_classification' if isinstance(batches.features[0].get('labels'), list) else 'single_label_classification'
     return set_specials(model, tokenizer)
 
-# %% ../nbs/36a_finetune.ipynb #23e44c59
-_OF_HEAD = dict(masked_lm='masked_lm', seq2seq_lm='seq2seq', sequence_classification='sequence_classification', token_classification='token_classification', question_answering='extractive_qa', multiple_choice='multiple_choice')
+# %% ../nbs/36a_finetune.ipynb #174cd433
+_OF_HEAD = dict(causal_lm='causal_lm', masked_lm='masked_lm', seq2seq_lm='seq2seq', sequence_classification='sequence_classification', token_classification='token_classification', question_answering='extractive_qa', multiple_choice='multiple_choice')
 
 def _objective_of(config):
     "The objective whose decoder fits a checkpoint, by what its configuration says."
     if config.problem_type=='regression': return 'regression'
     if str(config.id2label.get(0, '')).startswith('head: '): return 'relation_extraction'
-    from llmbench.models import HEADS
     kind = (config.architectures or [''])[0]
-    head = next((h for h in _OF_HEAD if kind.endswith('For'+HEADS[h]) or h=='seq2seq_lm' and kind.endswith('ForConditionalGeneration')), None)
+    head = next((h for h in _OF_HEAD if kind.endswith('For'+HEADS[h]) or h=='causal_lm' and kind.endswith('LMHeadModel') or h=='seq2seq_lm' and kind.endswith('ForConditionalGeneration')), None)
     if head is None: raise ValueError(f"predict: a {kind or 'model of unknown kind'} gives no answers to rows by itself; name the objective it was trained for: one of {', '.join(_OF_HEAD.values())}, regression, relation_extraction")
     return _OF_HEAD[head]
 
