@@ -181,6 +181,7 @@ def _spread(model, accelerator, recipe, sharded):
     if sharded is None: sharded = os.environ.get('ACCELERATE_USE_FSDP', '').lower()=='true'
     if accelerator.num_processes==1: return model
     if sharded and recipe.precision=='fp16': raise ValueError("Learner: fp16 needs one scale for all pieces of the weights, which is not there; take precision='bf16' or 'fp32', or repeat the weights (sharded=False)")
+    if sharded and spec_of(recipe.optimizer)[0]=='adafactor': raise ValueError("Learner: torch's adafactor cannot work on weights in pieces; take adamw, lion or sgd, or repeat the weights (sharded=False)")
     return shard_model(model) if sharded else accelerator.prepare_model(model)
 
 # %% ../nbs/36_learner.ipynb #79db4b1c
@@ -272,6 +273,15 @@ class Compiled:
         return f'compiling took {self.seconds:.1f} s, forward and backward {self.before*1000:.0f} ms before and {self.after*1000:.0f} ms after; {need}, the run has {self.learner.recipe.steps-self.learner.first}'
 
 # %% ../nbs/36_learner.ipynb #86d61cfd
+def _finished(folder, recipe, mixture):
+    "The finished run of this recipe and mixture that the folder holds, or None; refuses a run of others."
+    if not (folder/'run.json').exists(): return None
+    run = Run(folder)
+    if run.recipe!=recipe: raise ValueError(f"{folder} holds a run of another recipe ({run.record['id']}, this is {recipe.fingerprint}); choose another folder or remove it")
+    if run.status!='done': return None
+    if mixture is None or mixture.fingerprint==run.record['mixture']: return run
+    raise ValueError(f"{folder} holds a finished run of another mixture ({run.record['mixture']}, this is {mixture.fingerprint}); choose another folder")
+
 def loss_on(
     tokens:dict,    # source -> Tokens that are not trained on
     recipe:Recipe,  # for window and batch
@@ -314,11 +324,7 @@ def train(
 )->Run:
     "Train after a recipe and leave a Run with the model in it."
     folder = Path(folder)
-    if (folder/'run.json').exists():
-        run = Run(folder)
-        if run.status=='done' and run.recipe==recipe and (mixture is None or mixture.fingerprint==run.record['mixture']): return run
-        if run.status=='done' and run.recipe==recipe: raise ValueError(f"{folder} holds a finished run of another mixture ({run.record['mixture']}, this is {mixture.fingerprint}); choose another folder")
-        if run.recipe!=recipe: raise ValueError(f"{folder} holds a run of another recipe ({run.record['id']}, this is {recipe.fingerprint}); choose another folder or remove it")
+    if run := _finished(folder, recipe, mixture): return run
     batches = Batches(recipe, tokens, 2, mixture)
     _take_over(folder, batches.mixture, recipe)
     run = Run.start(folder, recipe, mixture=batches.mixture.fingerprint, tokens={k: t.fingerprint for k,t in batches.tokens.items()})

@@ -78,9 +78,10 @@ def shard_model(
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
     if not torch.distributed.is_initialized(): raise RuntimeError("shard_model: there is only this process; start several with torchrun, accelerate launch or llmbench.ranks.launch")
+    os.environ['FSDP_CPU_RAM_EFFICIENT_LOADING'] = 'false'     # every rank reads its weights itself: transformers must not leave them empty on some
     mesh = init_device_mesh(next(model.parameters()).device.type, (torch.distributed.get_world_size(),))
     for b in blocks_of(model): fully_shard(b, mesh=mesh)
-    return fully_shard(model, mesh=mesh)
+    return fully_shard(model, mesh=mesh, reshard_after_forward=True)  # in pieces again also after a pass without gradients
 
 def whole_tensor(t):
     "A tensor in one piece; every rank must ask for it at the same time."
@@ -150,10 +151,12 @@ def launch(
     *args:str,     # for it
     nproc:int=2,   # processes on this machine
     threads:int=1, # of each
+    restarts:int=0, # how often a group in which one was killed is started again
 )->str:            # what they printed
     "Run in several processes that know each other, and wait for them; if one fails, all are ended and its error is raised."
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(nproc), '-m', 'llmbench.ranks', what, *map(str, args)]
-    done = subprocess.run(command, env=os.environ|{'OMP_NUM_THREADS': str(threads)}, capture_output=True, text=True)
+    # without the variable, a group that is started again looks for the addresses of the one before (torch 2.13)
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(nproc), '--max-restarts', str(restarts), '-m', 'llmbench.ranks', what, *map(str, args)]
+    done = subprocess.run(command, env=os.environ|{'OMP_NUM_THREADS': str(threads), 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1'}, capture_output=True, text=True)
     if done.returncode: raise RuntimeError(f"launch: {what} failed in one of {nproc} processes:\n{_why(done.stderr)}")
     return done.stdout
 
