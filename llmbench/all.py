@@ -32,10 +32,14 @@ from .samplers import *
 from .recipe import *
 from .loader import *
 from .models import *
+from .optimizers import *
+from .headloss import *
 from .objectives import *
 from .run import *
 from .callbacks import *
+from .adapters import *
 from .learner import *
+from .ratefinder import *
 from .reweigh import *
 from .swarm import *
 from .metrics import *
@@ -44,8 +48,10 @@ from .report import *
 from .jobs import *
 from .pool import *
 from .search import *
+from .tune import *
 from .batch import *
 from .studio import *
+from .tryit import *
 from .marks import *
 from .rows import *
 from .browse import *
