@@ -31,12 +31,14 @@ from .formula import *
 from .samplers import *
 from .recipe import *
 from .loader import *
+from .ranks import *
 from .models import *
 from .optimizers import *
 from .headloss import *
 from .objectives import *
 from .run import *
 from .callbacks import *
+from .checkpoint import *
 from .adapters import *
 from .learner import *
 from .ratefinder import *
