@@ -184,7 +184,8 @@ def _plane(E, method, seed): # (N, 2)
     if len(E)<4 or E.shape[1]<2: return np.c_[np.arange(len(E)), np.zeros(len(E))].astype(float)
     if method=='pca': return PCA(2, random_state=seed).fit_transform(E)
     from sklearn.manifold import TSNE
-    return TSNE(2, perplexity=min(30, (len(E)-1)/3), init='pca', random_state=seed, max_iter=500).fit_transform(E)
+    with need('threadpoolctl').threadpool_limits(1 if len(E)<1000 else None): # threads that wait for each other cost more than they save
+        return TSNE(2, perplexity=min(30, (len(E)-1)/3), init='pca', random_state=seed, max_iter=500).fit_transform(E)
 
 def plot_map(points, height:int=520): # DataFrame of `text_map`
     "The map as a plotly figure; the beginning of a text shows on hover."

@@ -53,18 +53,24 @@ def _about_search(browser, q):
     left = len(s.left(q['where']))
     return dict(done=int(s.done.sum()), of=int(s.done.sum())+left)
 
+def _passing(browser, q, points):
+    "Rows, counts of every kind and points of the map that pass; kept while the query and what was searched stay."
+    key = json.dumps(q), int(browser.search(q).done.sum()) if q['find'] else 0, points
+    if browser.__dict__.get('_kept', (None,))[0]!=key:
+        rows, hits = browser.rows(q), browser.search(q).hits if q['find'] else True
+        kinds = {k: browser.tally(k, browser._mask(q['where'], k) & hits).tolist() for k in ['source', *(k for k in browser.kinds if k!='source')]}
+        browser._kept = key, (rows, kinds, browser.points.row[np.isin(browser.points.row, rows)].tolist() if points and browser.points is not None else None)
+    return browser._kept[1]
+
 def _page_answer(browser, query, n=0, size=12, points=False):
     q = browser.query = browser.check(**query)
     if q['find'] and not browser.search(q).done.any(): browser.search(q).run(q['where'], STEP)
-    rows, hits = browser.rows(q), browser.search(q).hits if q['find'] else True
+    rows, kinds, alive = _passing(browser, q, points)
     ready = [c for c in browser.numbers if c in browser._numbers or c in browser.numbers_of_store()]
-    page = browser._page(rows, n, size, 200, ready)
-    sort = (q['sort'] or '').removeprefix('-')
-    values = {c: browser.number(c)[rows[n*size:(n+1)*size]].tolist() for c in {*ready, *([sort] if sort else [])}}
+    got, sort = rows[n*size:(n+1)*size], (q['sort'] or '').removeprefix('-')
+    page, values = browser._page(rows, n, size, 200, ready), {c: browser.number(c)[got].tolist() for c in {*ready, *([sort] if sort else [])}}
     shown = [dict(row=r, id=i, source=s, text=t, values={c: v[k] for c,v in values.items()}) for k,(r,i,s,t) in enumerate(zip(page['row'], page['id'], page['source'], page['text']))]
-    kinds = {k: browser.tally(k, browser._mask(q['where'], k) & hits).tolist() for k in ['source', *(k for k in browser.kinds if k!='source')]}
     browser.ahead(rows[(n+1)*size:(n+2)*size])
-    alive = browser.points.row[np.isin(browser.points.row, rows)].tolist() if points and browser.points is not None else None
     return dict(total=len(rows), rows=shown, kinds=kinds, search=_about_search(browser, q), map=alive)
 
 def _measure_answer(browser, name):
