@@ -9,12 +9,12 @@ __all__ = []
 from ..callbacks import Callback
 from ..robust import Noise, robust, unit
 
-# %% ../../nbs/ext/callback_fgm.ipynb #623a77d3
+# %% ../../nbs/ext/callback_fgm.ipynb #57f77ac5
 @robust(name='fgm', source='Miyato, Dai & Goodfellow 2017, arXiv:1605.07725, eq. 4 and 5')
 class FGM(Callback):
     "The loss at the text and one step up its gradient."
-    def __init__(self, size:float=1.): # epsilon: the norm of a row's perturbation
-        if not size>0: raise ValueError(f"fgm: size={size} must be > 0 (the norm of what is added to a row's embeddings; 1 is usual)")
+    def __init__(self, size:float=.1): # epsilon: the norm of a row's perturbation, about a hundredth of that of its embeddings
+        if not size>0: raise ValueError(f"fgm: size={size} must be > 0 (the norm of what is added to the embeddings of a row; about a hundredth of theirs is usual)")
         self.size = size
 
     def before_fit(self, learner): self.noise = Noise(learner.unwrapped())

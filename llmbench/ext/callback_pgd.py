@@ -9,13 +9,13 @@ __all__ = []
 from ..callbacks import Callback
 from ..robust import Noise, robust, unit, within
 
-# %% ../../nbs/ext/callback_pgd.ipynb #17df2dc8
+# %% ../../nbs/ext/callback_pgd.ipynb #a0f0e99e
 @robust(name='pgd', source='Madry et al. 2018, arXiv:1706.06083, sec. 2.1')
 class PGD(Callback):
     "The loss at the text and at the worst neighbour found in several steps."
     def __init__(self,
-        size:float=1.,     # epsilon: largest norm of a row's perturbation
-        step:float=.4,     # alpha: length of a step
+        size:float=.1,     # epsilon: largest norm of a row's perturbation, about a hundredth of that of its embeddings
+        step:float=.04,    # alpha: length of a step
         steps:int=3,       # K
         clean:bool=True    # learn the text itself too
     ):
