@@ -10,11 +10,13 @@ from .core import *
 from .store import *
 from .show import *
 from .corpus import *
+from .scale import *
 from .readers import *
 from .scan import *
 from .languages import *
 from .signals import *
 from .clean import *
+from .grams import *
 from .dedup import *
 from .dedup_index import *
 from .crawl import *
@@ -52,6 +54,7 @@ from .pool import *
 from .search import *
 from .tune import *
 from .batch import *
+from .data import *
 from .studio import *
 from .tryit import *
 from .marks import *
