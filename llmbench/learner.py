@@ -20,7 +20,7 @@ from .core import seed_of
 from .features import read_as
 from .mixture import Mixture
 from .stream import Ahead, Rows
-from .models import build
+from .models import build, estimate_table
 from .objectives import head_of, objectives
 from .optimizers import make_optimizer
 from .ranks import all_rows, deal_rows, is_first, shard_model, wait_for_ranks, whole_model, whole_tensor
@@ -330,11 +330,13 @@ def train(
     run = Run.start(folder, recipe, mixture=batches.mixture.fingerprint, tokens={k: t.fingerprint for k,t in batches.tokens.items()})
     if is_first(): batches.mixture.save(folder/'mixture.json')
     try:
-        model = add_adapter(build(recipe, head_of(spec_of(objective or recipe.objective)[0])), recipe.adapter, recipe.steps, recipe.seed)
+        head, shown = head_of(spec_of(objective or recipe.objective)[0]), progress or progress is None and is_first() and (in_notebook() or sys.stderr.isatty())
+        if shown: print(estimate_table(recipe, head, how.get('checkpointing', False)), file=sys.stderr) # before anything is built
+        model = add_adapter(build(recipe, head), recipe.adapter, recipe.steps, recipe.seed)
         feed, loss = read_as(batches, recipe, tokenizer) if objective is None else (batches, objective)
         learner = Learner(model, feed, recipe, run, [Log(), Guard(), *adapter_callbacks(recipe.adapter), *callbacks], loss, sharded, **how)
         if valid: learner.callbacks.insert(2, EvalEvery(loss_on(valid, recipe, learner.objective, feed=feed), valid_every))
-        if progress or progress is None and is_first() and (in_notebook() or sys.stderr.isatty()): learner.callbacks.insert(0, Progress())
+        if shown: learner.callbacks.insert(0, Progress())
         learner.callbacks.append(Checkpoint(checkpoint_every, checkpoint_seconds)) # last: what the others keep belongs to this step
         learner.fit()
         model = whole_model(learner.unwrapped())
