@@ -8,7 +8,6 @@ __all__ = ['objectives', 'IGNORED', 'needs', 'head_of', 'label_losses', 'counted
 
 # %% ../nbs/33_objectives.ipynb #7ba94abd
 from .core import Registry, did_you_mean
-from .headloss import head_loss, last_hidden
 from .models import HEADS
 
 objectives = Registry('objective', 'model, batch (dict of tensors), options -> scalar loss to minimise, dict of floats or (B,) tensors to log')
@@ -92,6 +91,7 @@ def causal_lm(
     rows:int=None      # of logits at a time (headloss); 0: all at once; None: decided by their number
 ):                     # mean loss in nats per token, {'loss_per_row': (B,) nats per token}
     "Next-token prediction over all positions."
+    from llmbench.headloss import head_loss, last_hidden
     ids, labels = some_rows(batch['ids'])[:, :-1], batch.get('labels', batch['ids'])[:, 1:]
     V = getattr(getattr(getattr(model, 'module', model), 'config', None), 'vocab_size', 0)
     if (rows or rows is None and labels.numel()*V>2**22) and (got := last_hidden(model, input_ids=ids)):
