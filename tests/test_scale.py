@@ -1,9 +1,10 @@
-"""Steps in processes of their own, killed at random moments and begun again."""
+"""Steps in processes of their own, killed at random moments and begun again, and on two workers of Ray."""
 import json, os, random, shutil, signal, subprocess, sys, time
 from pathlib import Path
 
 import pytest
 
+from llmbench.corpus import Corpus
 from llmbench.store import file_hash
 
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'DAFT_PROGRESS_BAR': '0', 'RAY_USAGE_STATS_ENABLED': '0'}
@@ -119,3 +120,41 @@ def test_a_killed_step_ends_as_if_nothing_had_been(step, kills, server, tmp_path
         done, once = (len((tmp_path/f'{n}.log').read_text().split()) for n in ('torn', 'whole'))
         assert once<=done<=once+killed                       # a kill costs the part under way, no more
     assert not [p for p in tmp_path.rglob('*') if p.name.endswith('.parts')]
+
+# --- two workers of Ray
+
+ON_RAY = '''
+import json, os, sys
+from pathlib import Path
+engine, home, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+from llmbench.clean import clean
+from llmbench.corpus import Corpus
+from llmbench.dedup import deduplicate
+from llmbench.readers import read
+from llmbench.scale import in_parts, run_on
+from llmbench.signals import add_signals
+run_on(engine, workers=2, tries=5)
+pids = out/'pids'
+pids.mkdir(parents=True)
+def work(c):
+    (pids/str(os.getpid())).touch()
+    return clean(add_signals(c, ['words', 'compression_ratio']), keep={'words': (50, None)})
+c = in_parts(read({'a': '[0-3].jsonl', 'b': '[45].jsonl'}, folder=home), work, out/'clean', {}, megabytes=.02, engine=engine)
+for method in ('exact', 'near', 'lines'): c = deduplicate(c, method)
+c = c.save(out/'unique')
+import daft
+print(json.dumps(dict(runner=daft.get_or_infer_runner_type(), driver=os.getpid(), workers=[int(p.name) for p in pids.iterdir()])))
+'''
+
+def test_two_workers_of_ray_give_the_same_rows(source, tmp_path):
+    found = {}
+    for engine in ('native', 'ray'):
+        done = subprocess.run([sys.executable, '-W', 'ignore', '-c', ON_RAY, engine, source, tmp_path/engine], env=ENV, capture_output=True, text=True, timeout=900)
+        assert done.returncode==0, done.stderr[-3000:]
+        found[engine] = json.loads(done.stdout.strip().splitlines()[-1])
+    assert found['native']['workers']==[found['native']['driver']] and found['native']['runner']=='native'
+    assert len(found['ray']['workers'])==2 and found['ray']['driver'] not in found['ray']['workers'] and found['ray']['runner']=='ray'
+    for folder in ('clean', 'unique'):
+        a, b = (Corpus.open(tmp_path/e/folder) for e in found)
+        rows = [c.pandas().sort_values('id', ignore_index=True) for c in (a, b)] # Ray keeps no order across the plan
+        assert len(a)>100 and rows[0].equals(rows[1]) and a.story==b.story
