@@ -38,11 +38,14 @@ from .models import *
 from .optimizers import *
 from .headloss import *
 from .objectives import *
+from .features import *
+from .masking import *
 from .run import *
 from .callbacks import *
 from .checkpoint import *
 from .adapters import *
 from .learner import *
+from .finetune import *
 from .ratefinder import *
 from .reweigh import *
 from .swarm import *
