@@ -160,5 +160,5 @@ def _start_ray(address, workers, tries):
         try: return ray.init(log_to_driver=False, configure_logging=False, **how)
         except Exception as e:
             ray.shutdown()
-            if k==tries-1: raise RuntimeError(f"run_on: Ray did not start in {tries} tries ({e}); see /tmp/ray/session_latest/logs, or give the address of a running cluster") from e
+            if k==tries-1: raise RuntimeError(f"run_on: Ray did not start in {tries} tries ({e}); see ray/session_latest/logs in the folder of temporary files, or give the address of a running cluster") from e
             time.sleep(2*k)
