@@ -282,7 +282,7 @@ def run_recipe(
     kind = D.struct({'text': D.string(), '_why': D.string(), '_at': D.int64(), '_bytes': D.list(D.int64()), **{n: D.float64() for n in names}})
     def piece(texts):
         import pyarrow as pa
-        columns = run_steps(texts, steps, fns)
+        columns = run_steps(texts, steps, [_functions(s.cleaners) for s in steps]) # by name: Daft asks for functions that can be sent elsewhere
         return pa.StructArray.from_arrays(list(columns.values()), names=list(columns))
     @daft.func.batch(return_dtype=kind, unnest=True, use_process=False)
     def run(texts):

@@ -13,7 +13,7 @@ from pathlib import Path
 from . import __version__
 from .batch import RunFailed, find_notebook, parameters_of, run_names, run_notebook
 from .core import plain
-from .data import STEPS, data_parser, rows_text, run_data
+from .data import DATA_STEPS, data_parser, rows_text, run_data
 from .laws import fit_law, read_runs
 from .mixture import Mixture
 from .run import Run, environment, find_runs, packages
@@ -180,7 +180,7 @@ def parser()->argparse.ArgumentParser:
 def whole_line(argv)->list:
     "The arguments; `llmbench data SPEC` is short for `llmbench data make SPEC`."
     argv = list(sys.argv[1:] if argv is None else argv)
-    short = argv[:1]==['data'] and len(argv)>1 and argv[1] not in STEPS and not argv[1].startswith('-') and '=' in argv[1]
+    short = argv[:1]==['data'] and len(argv)>1 and argv[1] not in DATA_STEPS and not argv[1].startswith('-') and '=' in argv[1]
     return ['data', 'make', *argv[1:]] if short else argv
 
 def readable(e)->str:
