@@ -71,15 +71,13 @@ def test_the_report_opens_offline_and_runs_no_script_of_the_data(done, browser):
     page.close()
 
 
-def test_same_seed_same_digest_and_a_rerun_trains_nothing(done, data, tmp_path):
+def test_a_rerun_trains_nothing(done, data):
     _, out = done
     first = read_json(out/'report.json')
     trained = {p: p.stat().st_mtime_ns for p in out.rglob('model.safetensors')}
     assert cli(*search(out, data)).returncode==0
     assert {p: p.stat().st_mtime_ns for p in out.rglob('model.safetensors')}==trained
-    other = cli(*search(tmp_path/'b', data, workers=1))
-    assert other.returncode==0, other.stderr
-    assert first['digest']==read_json(out/'report.json')['digest']==read_json(tmp_path/'b'/'report.json')['digest']
+    assert first['digest']==read_json(out/'report.json')['digest']
 
 
 @pytest.mark.parametrize('args, said', [
@@ -123,7 +121,7 @@ def test_a_stopped_job_says_stopped_and_goes_on(sign, done, data, tmp_path):
     while list(out.rglob('*.part')) and time.time()<patience: time.sleep(.2)
     assert not list(out.rglob('*.part'))
     if sign==signal.SIGINT: return
-    again = cli(*search(out, data))
+    again = cli(*search(out, data, workers=1))         # another folder, another number of workers, begun twice: the same digest
     assert again.returncode==0, again.stderr
     assert read_json(out/'report.json')['digest']==read_json(done[1]/'report.json')['digest']
 

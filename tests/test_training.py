@@ -49,28 +49,6 @@ def start(j):
     return subprocess.Popen([sys.executable, '-c', TRAIN, json.dumps(plain(j))])
 
 
-def test_killed_training_ends_with_the_same_bits(shards, tmp_path):
-    "SIGKILL at different moments; the continued run has the same weights and the same log as one that was never stopped."
-    whole = job(shards, tmp_path/'whole')
-    assert start(whole).wait(120)==0
-    cut = job(shards, tmp_path/'cut')
-    kills = 0
-    for checkpoints in (1, 2):
-        p = start(cut)
-        seen = lambda: len({f.name for f in (tmp_path/'cut'/'checkpoints').glob('step*')}) if (tmp_path/'cut'/'checkpoints').exists() else 0
-        while p.poll() is None and seen()<checkpoints: time.sleep(.01)
-        if p.poll() is None:
-            p.send_signal(signal.SIGKILL)
-            p.wait()
-            kills += 1
-            assert Run(tmp_path/'cut').status=='dead'
-    assert kills
-    assert start(cut).wait(120)==0
-    a, b = Run(tmp_path/'whole'), Run(tmp_path/'cut')
-    assert a.record['digest']==b.record['digest'] and b.status=='done'
-    assert a.metrics().drop(columns='seconds').equals(b.metrics().drop(columns='seconds'))
-
-
 def test_damaged_checkpoint_falls_back_to_the_one_before(shards, tmp_path):
     whole = job(shards, tmp_path/'whole')
     assert start(whole).wait(120)==0
