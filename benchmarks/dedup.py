@@ -69,8 +69,8 @@ if __name__=='__main__':
     from datatrove.pipeline.dedup.minhash import MinhashConfig
     from datatrove.pipeline.readers import ParquetReader
     from datatrove.pipeline.writers import ParquetWriter
-    source, out = os.path.dirname(sys.argv[1]), os.path.dirname(sys.argv[2])
-    at, config, start = lambda x: out+'/trove/'+x, MinhashConfig(), time.perf_counter()
+    source, out = os.path.dirname(sys.argv[1]), sys.argv[2]+' trove' # a folder of its own: what it finds finished it does not do again
+    at, config, start = lambda x: out+'/'+x, MinhashConfig(), time.perf_counter()
     read = lambda: ParquetReader(source, glob_pattern='*.parquet')
     Run([read(), MinhashDedupSignature(at('sig'), config=config, language='eng')], tasks=2, workers=2, logging_dir=at('l1')).run()
     Run([MinhashDedupBuckets(at('sig'), at('buckets'), config=config)], tasks=config.num_buckets, workers=2, logging_dir=at('l2')).run()
