@@ -158,8 +158,8 @@ def finish_output(o, models=None):
         return v4.new_output('display_data', {'text/html': html})
     state = (models or {}).get(data.get(WIDGET, {}).get('model_id'), {}).get('state', {})
     if state.get('_anywidget_id', '').endswith('.StudioWidget'):
-        from llmbench.studio import mount_html
-        return v4.new_output('display_data', {'text/html': f'<div class="lb-live">{mount_html({k: state[k] for k in ("spec", "value", "runs_to_do", "saved")})}</div>'})
+        from llmbench.screens import screen_data
+        return v4.new_output('display_data', {'text/html': f'<div class="lb-live">{screen_data("studio", **{k: state[k] for k in ("spec", "value", "runs_to_do", "saved")})}</div>'})
     if WIDGET in data and len(data)>1: data.pop(WIDGET)
     return o
 
@@ -224,13 +224,13 @@ def pages_of(source): return sorted(str(p.relative_to(source).with_suffix('')) f
 
 def sphinx(out):
     "Run Sphinx; a warning is an error. The site appears whole or stays as it was."
-    from llmbench.studio import page_script
+    from llmbench.screens import screen_script
     from plotly.offline import get_plotlyjs
     with tempfile.TemporaryDirectory() as made:
         static = Path(made)/'static' # beside the site, which Sphinx writes into made/site
         static.mkdir()
         (static/'plotly.min.js').write_text(get_plotlyjs(), encoding='utf-8')
-        (static/'studio.js').write_text(page_script(), encoding='utf-8')
+        (static/'studio.js').write_text(screen_script('studio'), encoding='utf-8')
         for name in ('llmbench.css', 'studio.css'): shutil.copyfile(ROOT/'llmbench'/'static'/name, static/name)
         args = ['-q', '-W', '--keep-going', '-j', 'auto', '-c', str(ROOT/'docs'), '-d', str(SOURCE/'.doctrees'), '-D', f'html_static_path={ROOT/"docs"/"_static"},{static}']
         code = subprocess.run([sys.executable, '-m', 'sphinx', *args, str(SOURCE), f'{made}/site'], cwd=ROOT).returncode

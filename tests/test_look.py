@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from llmbench.core import rng
-from llmbench.look import answer, browse, look_script, look_style
+from llmbench.look import answer, browse
+from llmbench.screens import screen_script, screen_style
 
 EVIL = '<script>window.ran = 1</script><img src=x onerror="window.ran = 2"></script><!-- <b onclick="window.ran = 3">bold</b> \u202egnp.exe\u0007'
 NAMES = ['books 书籍', 'code', '<img src=x onerror="window.ran = 4">']
@@ -111,7 +112,7 @@ def test_a_page_without_a_kernel(open_page, docs, tmp_path):
 def test_the_widget_asks_python(open_page, docs, tmp_path, browser):
     "The same way with the messages that a notebook carries: the page asks, `answer` answers."
     spec = json.dumps(docs.widget.spec).replace('</', '<\\/').replace('<!--', '<\\u0021--')
-    page = (f'<!doctype html><meta charset="utf-8"><style>{look_style()}</style><body class="lb"><div id="w"></div><script>{look_script()}</script><script>'
+    page = (f'<!doctype html><meta charset="utf-8"><style>{screen_style("look")}</style><body class="lb"><div id="w"></div><script>{screen_script("look")}</script><script>'
             f'const heard = [], spec = {spec}; const model = {{get: () => spec, on: (e, f) => heard.push(f), off() {{}}, send: async m => {{ const got = JSON.parse(await window.ask(JSON.stringify(m))); heard.forEach(f => f(got)); }}}};'
             "llmbenchLook.render({model, el: document.getElementById('w')});</script>")
     (tmp_path/'kernel.html').write_text(page, encoding='utf-8')

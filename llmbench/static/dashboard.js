@@ -1,4 +1,4 @@
-// The dashboard: one ES module, no imports. In a notebook it asks Python, in a saved page it answers itself from what the page holds.
+// The dashboard, behind elements.js. In a notebook it asks Python, in a saved page it answers itself from what the page holds.
 // Names, fields, prompts and answers come from data: they enter the page as text nodes or are drawn as text on a canvas, never as HTML.
 //
 //   1 elements     3 the table of runs     5 curves               7 recipes, tasks, samples
@@ -6,22 +6,6 @@
 
 // ---- 1 elements
 
-const SVG = 'http://www.w3.org/2000/svg';
-const fill = (el, props, kids) => {
-  for (const [k, v] of Object.entries(props || {})) {
-    if (k.startsWith('on')) el.addEventListener(k.slice(2), v);
-    else if (k === 'value') el.value = v;
-    else if (v === true) el.setAttribute(k, '');
-    else if (v !== false && v != null) el.setAttribute(k, v);
-  }
-  el.append(...kids.filter(k => k != null && k !== false));
-  return el;
-};
-const h = (tag, props, ...kids) => fill(document.createElement(tag), props, kids);
-const s = (tag, props, ...kids) => fill(document.createElementNS(SVG, tag), props, kids);
-const put = (el, text) => { if (el.textContent !== text) el.textContent = text; };
-const clamp = (x, lo, hi) => Math.min(Math.max(x, lo), hi);
-const whole = n => Math.round(n).toLocaleString('en-US');
 const number = (x, digits = 4) => {
   if (x == null || Number.isNaN(x)) return '–';
   if (typeof x !== 'number') return String(x);
@@ -30,8 +14,6 @@ const number = (x, digits = 4) => {
   if (a >= 1e4) { const e = clamp(Math.floor(Math.log10(a) / 3), 0, 6); return +(x / 1e3 ** e).toPrecision(digits) + ['', ' k', ' M', ' G', ' T', ' P', ' E'][e]; }
   return a >= 1e-4 ? String(+x.toPrecision(digits)) : x.toExponential(2);
 };
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
-const seen = t => String(t).replace(HIDDEN, c => { const n = c.charCodeAt(0); return n < 32 && n !== 13 ? String.fromCharCode(0x2400 + n) : n === 13 ? '' : `⟦${n.toString(16).toUpperCase().padStart(4, '0')}⟧`; });
 const value = x => x == null ? '–' : typeof x === 'number' ? number(x) : seen(x);
 const button = (label, onclick, props) => h('button', {type: 'button', onclick, ...props}, label);
 const choice = (label, options, now, onchange) => h('label', {class: 'pick'}, h('span', {}, label), h('select', {class: 'field', 'aria-label': label, onchange: e => onchange(e.target.value)}, ...options.map(([v, t]) => h('option', {value: v, selected: v === now}, t))));
@@ -45,13 +27,6 @@ const near = (given, names) => {                               // the nearest na
 
 // ---- 2 answers: from Python, or from what the page holds
 
-function kernel(model) {
-  const waiting = new Map();
-  let last = 0;
-  const heard = m => { const w = waiting.get(m.id); if (!w) return; waiting.delete(m.id); m.error ? w.no(new Error(m.error)) : w.yes(m.value); };
-  model.on('msg:custom', heard);
-  return {live: true, ask: (what, args) => new Promise((yes, no) => { const id = ++last; waiting.set(id, {yes, no}); model.send({id, what, ...args}); }), close: () => model.off('msg:custom', heard)};
-}
 function holder(spec) {
   const d = spec.data || {curves: {}, tasks: [], samples: [], environments: {}};
   const mine = (rows, runs) => rows.filter(r => runs.includes(r.run));
@@ -566,6 +541,4 @@ function render({model, el: holderEl}) {
   return () => { clearInterval(timer); sizes.disconnect(); back.close(); };
 }
 
-const pageModel = given => ({page: true, get: k => given[k], set() {}, save_changes() {}, on() {}, off() {}, send() {}});
-
-export default {render, pageModel, condition, seen};
+export default {render, condition};

@@ -1,51 +1,23 @@
-// A browser of documents: one ES module, no imports. In a notebook it asks Python, in a saved page it answers itself from the rows that the
+// A browser of documents, behind elements.js. In a notebook it asks Python, in a saved page it answers itself from the rows that the
 // page holds. Texts, names and notes come from data: they enter the page as text nodes, never as HTML.
 //
-//   1 elements     3 a page that answers itself     5 the list, the document, the map
-//   2 the kernel   4 filters and histograms         6 the widget
+//   1 elements                    3 filters and histograms            5 the widget
+//   2 a page that answers itself  4 the list, the document, the map
 
 // ---- 1 elements
 
-const SVG = 'http://www.w3.org/2000/svg';
-const fill = (el, props, kids) => {
-  for (const [k, v] of Object.entries(props || {})) {
-    if (k.startsWith('on')) el.addEventListener(k.slice(2), v);
-    else if (v === true) el.setAttribute(k, '');
-    else if (v !== false && v != null) el.setAttribute(k, v);
-  }
-  el.append(...kids.filter(k => k != null && k !== false));
-  return el;
-};
-const h = (tag, props, ...kids) => fill(document.createElement(tag), props, kids);
-const s = (tag, props, ...kids) => fill(document.createElementNS(SVG, tag), props, kids);
 const ICONS = {left: 'M9 3 5 7.5 9 12', right: 'M6 3l4 4.5L6 12', search: 'M6.5 11a4.5 4.5 0 1 1 0-9 4.5 4.5 0 0 1 0 9zm3.3-1.2L13 13', stop: 'M4 4h7v7H4z', clear: 'M4 4l7 7M11 4l-7 7', map: 'M2 13V2m0 11h11M5 9.5v.01M7.5 5v.01M10 8v.01M11.5 3.5v.01', list: 'M5 4h8M5 7.5h8M5 11h8M2 4v.01M2 7.5v.01M2 11v.01', down: 'M4 6l3.5 4L11 6', copy: 'M5 5h7v8H5zM3 10V2h7'};
 const icon = name => s('svg', {class: 'i', viewBox: '0 0 15 15', 'aria-hidden': 'true'}, s('path', {d: ICONS[name]}));
 const button = (label, onclick, {name, cls = '', title = label, text = true} = {}) => h('button', {type: 'button', class: cls, title, 'aria-label': title, onclick}, name && icon(name), text && h('span', {}, label));
-const put = (el, text) => { if (el.textContent !== text) el.textContent = text; };
-const clamp = (x, lo, hi) => Math.min(Math.max(x, lo), hi);
-const whole = n => Math.round(n).toLocaleString('en-US');
 const number = x => {
   if (x == null || Number.isNaN(x)) return '–';
   if (Number.isInteger(x) && Math.abs(x) < 1e15) return whole(x);
   const a = Math.abs(x);
   return a >= 1e3 ? whole(x) : a >= 1e-3 ? String(+x.toPrecision(3)) : x.toExponential(1);
 };
-// What a reader would not see: control characters, marks of direction, characters without a width.
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
-const seen = t => String(t).replace(HIDDEN, c => { const n = c.charCodeAt(0); return n < 32 && n !== 13 ? String.fromCharCode(0x2400 + n) : n === 13 ? '' : `⟦${n.toString(16).toUpperCase().padStart(4, '0')}⟧`; });
 const nice = name => String(name).replace(/_/g, ' ');
 
-// ---- 2 the kernel: a question goes as a message, its answer comes back under the same number
-
-function kernel(model) {
-  const waiting = new Map();
-  let last = 0;
-  const heard = m => { const w = waiting.get(m.id); if (!w) return; waiting.delete(m.id); m.error ? w.no(new Error(m.error)) : w.yes(m.value); };
-  model.on('msg:custom', heard);
-  return {ask: (what, args) => new Promise((yes, no) => { const id = ++last; waiting.set(id, {yes, no}); model.send({id, what, ...args}); }), close: () => model.off('msg:custom', heard)};
-}
-
-// ---- 3 a page that answers itself, from the rows it holds; the same answers as `llmbench.look.answer`
+// ---- 2 a page that answers itself, from the rows it holds; the same answers as `llmbench.look.answer`
 
 function holder(spec) {
   const {rows, documents, numbers, bins} = spec.data, N = rows.length, all = rows.map((_, i) => i), sources = spec.kinds[0];
@@ -105,7 +77,7 @@ function holder(spec) {
   return {ask: async (what, args) => { if (args.query) await search(args.query); return asked[what](args); }, close() {}};
 }
 
-// ---- 4 filters and histograms
+// ---- 3 filters and histograms
 
 const BOX = {w: 240, h: 54};
 
@@ -226,7 +198,7 @@ function kindView(ui, k) { // names with bars: sources, languages
   }};
 }
 
-// ---- 5 the list, the document, the map
+// ---- 4 the list, the document, the map
 
 function listView(ui) {
   const body = h('div', {class: 'rows', role: 'listbox', 'aria-label': 'documents', tabindex: -1}), says = h('span', {class: 'dim num'});
@@ -340,7 +312,7 @@ function mapView(ui) { // points of a sample; those that the filters leave out a
   return {el, draw};
 }
 
-// ---- 6 the widget
+// ---- 5 the widget
 
 function render({model, el}) {
   const spec = structuredClone(model.get('spec')), page = !!model.page, back = page ? holder(spec) : kernel(model);
@@ -440,6 +412,4 @@ function render({model, el}) {
   return () => back.close();
 }
 
-const pageModel = given => ({page: true, get: k => given[k], set() {}, save_changes() {}, on() {}, off() {}, send() {}});
-
-export default {render, pageModel, seen};
+export default {render};

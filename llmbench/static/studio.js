@@ -1,4 +1,4 @@
-// The mixing studio: one ES module, no imports. It lives in JupyterLab and Voila (anywidget), on the documentation site and in a saved
+// The mixing studio, behind elements.js. It lives in JupyterLab and Voila (anywidget), on the documentation site and in a saved
 // page from this same source. Every name that it shows comes from data and enters the page as text, never as HTML.
 //
 //   1 shares   whole numbers of 1/2**20, as in llmbench.studio      4 the value   what is edited, undo, the link to Python
@@ -9,7 +9,6 @@
 
 const PARTS = 2 ** 20;
 const sum = a => { let s = 0; for (let i = 0; i < a.length; i++) s += a[i]; return s; };
-const clamp = (x, lo, hi) => Math.min(Math.max(x, lo), hi);
 
 // Weights as whole parts that sum to PARTS (largest remainder); a positive weight gets at least 1.
 function wholeParts(w, parts = PARTS) {
@@ -301,15 +300,6 @@ function cheapest(law, w, gain, alone, t, locked, lo, hi) {
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 const copy = x => JSON.parse(JSON.stringify(x));
 
-// A model without a kernel: what anywidget's model offers, on a plain object.
-function pageModel(traits) {
-  const heard = {};
-  return {
-    page: true, get: k => traits[k], set(k, v) { traits[k] = v; (heard[`change:${k}`] || []).forEach(f => f()); },
-    on(e, f) { (heard[e] = heard[e] || []).push(f); }, off(e, f) { heard[e] = (heard[e] || []).filter(g => g !== f); }, save_changes() {}, send() {},
-  };
-}
-
 class Board {
   constructor(model) {
     this.model = model; this.spec = model.get('spec'); this.value = copy(model.get('value'));
@@ -478,34 +468,14 @@ const big = x => {
   return (u ? v < 9.995 ? v.toFixed(2) : v < 99.95 ? v.toFixed(1) : v.toFixed(0) : v.toFixed(0)) + u;
 };
 const unbig = text => { const m = /^\s*([\d.,_ ]*\d\.?(?:e[+-]?\d+)?)\s*([kmbgt]?)/i.exec(text); return m ? parseFloat(m[1].replace(/[,_ ]/g, '')) * ({k: 1e3, m: 1e6, b: 1e9, g: 1e9, t: 1e12}[m[2].toLowerCase()] || 1) : NaN; };
-const SVG = 'http://www.w3.org/2000/svg';
 const ICONS = {
   open: 'M4.5 7V4.8a2.5 2.5 0 0 1 4.9-.7M3 7h8v6H3z', shut: 'M4.5 7V4.8a2.5 2.5 0 0 1 5 0V7M3 7h8v6H3z', undo: 'M5.5 3 2.5 6l3 3M3 6h5a3 3 0 0 1 0 6H6', redo: 'M8.5 3l3 3-3 3M11 6H6a3 3 0 0 0 0 6h2',
   copy: 'M5 5h7v7H5zM9 5V2H2v7h3', save: 'M7 2v7M4 6.5 7 9.5l3-3M2 12h10', down: 'M3.5 5.5 7 9l3.5-3.5', plus: 'M7 3v8M3 7h8', minus: 'M3 7h8', flag: 'M3.5 12.5v-10h7l-1.6 2.6L10.500 8h-7', tick: 'M3 7.500l2.600 2.600L11 4',
 };
 
-// An element; children are elements or text, and text never becomes HTML.
-function h(tag, props = {}, ...children) {
-  const el = document.createElement(tag);
-  for (const [k, v] of Object.entries(props)) {
-    if (k.startsWith('on')) el.addEventListener(k.slice(2), v);
-    else if (k === 'class') el.className = v;
-    else if (v === true) el.setAttribute(k, '');
-    else if (v !== false && v != null) el.setAttribute(k, v);
-  }
-  el.append(...children.filter(c => c != null));
-  return el;
-}
-function icon(name) {
-  const svg = document.createElementNS(SVG, 'svg'), path = document.createElementNS(SVG, 'path');
-  svg.setAttribute('viewBox', '0 0 14 14'); svg.setAttribute('class', 'i'); svg.setAttribute('aria-hidden', 'true');
-  path.setAttribute('d', ICONS[name]);
-  svg.append(path);
-  return svg;
-}
+const icon = name => s('svg', {viewBox: '0 0 14 14', class: 'i', 'aria-hidden': 'true'}, s('path', {d: ICONS[name]}));
 const button = (label, act, {name, title, ...props} = {}) =>
   h('button', {type: 'button', title: title || null, 'aria-label': label ? null : title, onclick: act, ...props}, name ? icon(name) : null, label ? h('span', {}, label) : null);
-const put = (el, text) => { const t = el.firstChild; if (!t) el.textContent = text; else if (t.data !== text) { if (t.nodeType === 3) t.data = text; else el.textContent = text; } };
 const known = new WeakMap(); // what was set last: reading it back is slow
 const changed = (el, name, value) => { let had = known.get(el); if (!had) known.set(el, had = {}); return had[name] !== value && ((had[name] = value), true); };
 const attr = (el, name, value) => { if (changed(el, `@${name}`, value)) el.setAttribute(name, value); };
@@ -810,15 +780,8 @@ function saveFile(board, ui) {
   const wrong = board.troubles(plan(board.spec, board.value));
   if (wrong.length) return ui.say(`Not saved. ${wrong[0].text}`);
   if (board.model.page) return bare();
-  const id = String(Math.random()), timer = setTimeout(() => { board.model.off('msg:custom', answer); bare(); }, 4000);
-  const answer = m => {
-    if (m.kind !== 'file' || m.id !== id) return;
-    clearTimeout(timer); board.model.off('msg:custom', answer);
-    if (m.error) return ui.say(`Not saved. ${m.error}`);
-    download('mixture.json', m.text); ui.say('Saved mixture.json.');
-  };
-  board.model.on('msg:custom', answer);
-  board.model.send({kind: 'file', id, value: board.value});
+  const back = kernel(board.model), end = f => { clearTimeout(timer); back.close(); f(); }, timer = setTimeout(() => end(bare), 4000);
+  back.ask('file', {value: board.value}).then(text => end(() => { download('mixture.json', text); ui.say('Saved mixture.json.'); }), e => end(() => ui.say(`Not saved. ${e.message}`)));
 }
 
 async function copyText(content, ui) {
@@ -911,4 +874,4 @@ function render({model, el}) {
   };
 }
 
-export default {render, pageModel, shift, shiftWithin, settle, shareOut, wholeParts, makeLaw, plan, pulls, cheapest, codeOf, fileOf};
+export default {render, shift, shiftWithin, settle, shareOut, wholeParts, makeLaw, plan, pulls, cheapest, codeOf, fileOf};
