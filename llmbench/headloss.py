@@ -13,47 +13,49 @@ import torch
 IGNORE = -100 # the label of what does not count
 
 class _HeadLoss(torch.autograd.Function):
-    "Weighted sum of the cross-entropies of N rows, and each of them; the gradients are made on the way."
+    "Mean cross-entropy of N rows, and that of each; the gradients are made on the way."
     @staticmethod
-    def forward(ctx, h, W, bias, y, w, smoothing, rows):
+    def forward(ctx, h, W, bias, y, smoothing, rows):
         dtype = torch.get_autocast_dtype(h.device.type) if torch.is_autocast_enabled(h.device.type) else h.dtype
         with torch.autocast(h.device.type, enabled=False):
-            return _rows_at_a_time(ctx, h, W, bias, y, w, smoothing, rows, dtype)
+            return _rows_at_a_time(ctx, h, W, bias, y, smoothing, rows, dtype)
 
     @staticmethod
     def backward(ctx, g, _):
         dh, dW, db = ctx.saved_tensors
-        times = lambda x, like: None if not len(x) else (x*(g*ctx.unit)).to(like)
-        return times(dh, ctx.dtypes[0]), times(dW, ctx.dtypes[1]), times(db, ctx.dtypes[1]), None, None, None, None
+        times = lambda x, like: None if not len(x) else (x*(g*ctx.share)).to(like)   # here, not before: small shares would vanish in fp16
+        return times(dh, ctx.dtypes[0]), times(dW, ctx.dtypes[1]), times(db, ctx.dtypes[1]), None, None, None
 
-def _rows_at_a_time(ctx, h, W, bias, y, w, smoothing, rows, dtype):
+def _rows_at_a_time(ctx, h, W, bias, y, smoothing, rows, dtype):
     need_h, need_W, need_b = ctx.needs_input_grad[:3]
     N, V = len(h), len(W)
     hs, Ws, none = h.to(dtype), W.to(dtype), h.new_empty(0)
     table, losses = h.new_empty((min(rows, N), V), dtype=torch.float32), h.new_empty(N, dtype=torch.float32)
     dh, dW, db = torch.empty_like(hs) if need_h else none, torch.zeros_like(W, dtype=torch.float32) if need_W else none, torch.zeros_like(bias, dtype=torch.float32) if need_b else none
-    ctx.unit = w.amax() if N else w.new_ones(())                             # weights relative to the largest: small ones would vanish in fp16
     for i in range(0, N, rows):
         part, target, t = hs[i:i+rows], y[i:i+rows, None], table[:min(rows, N-i)]
         torch.mm(part, Ws.t(), out=t) if dtype==torch.float32 else t.copy_(part@Ws.t())
         if bias is not None: t.add_(bias)
-        at, top = t.gather(1, target), t.amax(1, keepdim=True)
-        mean = t.mean(1, keepdim=True) if smoothing else at
-        total = t.sub_(top).exp_().sum(1, keepdim=True)
-        losses[i:i+rows] = (total.log()+top-(1-smoothing)*at-smoothing*mean)[:, 0]
+        above = t.gather(1, target)-t.mean(1, keepdim=True) if smoothing else 0.
+        p = torch.softmax(t, 1, out=t).gather(1, target)                     # in place, one pass
+        losses[i:i+rows] = (smoothing*above-p.log())[:, 0]
+        if (far := p[:, 0]<1e-30).any(): losses[i:i+rows][far] = _by_logits(part[far], Ws, bias, target[far], smoothing)
         if not (need_h or need_W or need_b): continue
-        share = w[i:i+rows, None]/ctx.unit
-        t.mul_(share/total)                                                  # softmax minus target, times the row's weight
-        if smoothing: t.sub_(share*smoothing/V)
-        t.scatter_add_(1, target, (smoothing-1)*share)
+        if smoothing: t.sub_(smoothing/V)                                    # softmax minus target
+        t.scatter_add_(1, target, p.new_tensor(smoothing-1).expand_as(target))
         back = t.to(dtype)
         if need_h: dh[i:i+rows] = back@Ws
         if need_W: dW.addmm_(back.t(), part) if dtype==torch.float32 else dW.add_(back.t()@part)
         if need_b: db.add_(t.sum(0))
     ctx.save_for_backward(dh, dW, db)
-    ctx.dtypes = h.dtype, W.dtype
+    ctx.dtypes, ctx.share = (h.dtype, W.dtype), 1/max(1, N)
     ctx.mark_non_differentiable(losses)
-    return (losses*w).sum(), losses
+    return losses.sum()*ctx.share, losses
+
+def _by_logits(h, W, bias, y, smoothing):
+    "Losses of rows whose target has a probability that is no number of fp32 any more."
+    t = (h@W.t()).float()+(0 if bias is None else bias)
+    return (t.logsumexp(1, keepdim=True)-(1-smoothing)*t.gather(1, y)-smoothing*t.mean(1, keepdim=True))[:, 0]
 
 # %% ../nbs/32b_headloss.ipynb #a5e41d17
 def head_loss(
@@ -70,8 +72,7 @@ def head_loss(
     if len(at)<len(y): y, h = y[at], h[at]
     if len(y) and (y.min()<0 or y.max()>=len(weight)): raise ValueError(f"label {int(y[(y<0)|(y>=len(weight))][0])}: the model has {len(weight)} classes, so labels run from 0 to {len(weight)-1} ({IGNORE} is for what does not count)")
     rows = rows or rows_at_once(len(weight), hidden.device.type)
-    w = torch.full((len(y),), 1/max(1, len(y)), device=h.device)
-    loss, each = _HeadLoss.apply(h, weight, bias, y, w, smoothing, rows)
+    loss, each = _HeadLoss.apply(h, weight, bias, y, smoothing, rows)
     return loss, torch.zeros(labels.numel(), device=h.device).index_copy_(0, at, each).view(labels.shape) if len(at)<labels.numel() else each.view(labels.shape)
 
 def rows_at_once(V:int, device:str='cpu')->int: return max(32, (2**21 if device=='cpu' else 2**27)//V)
