@@ -23,7 +23,8 @@ def write_corpus(folder, n_bytes, seed=0):
     "Documents of about 3 kB from the words of real text, a tenth of them copies or near copies of one before; a file at a time."
     import numpy as np
     import pyarrow as pa
-    from llmbench.corpus import Corpus, Parts, write_batches
+    from llmbench.corpus import Corpus, write_batches
+    from llmbench.parts import Parts
     from pydoc_data import topics
     from llmbench.store import write_json
     r, size, n, last = np.random.default_rng(seed), 0, 0, []

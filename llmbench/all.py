@@ -10,8 +10,12 @@ from .core import *
 from .store import *
 from .index import *
 from .show import *
+from .parts import *
+from .story import *
 from .corpus import *
 from .scale import *
+from .files import *
+from .gather import *
 from .readers import *
 from .scan import *
 from .languages import *

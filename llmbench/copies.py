@@ -14,7 +14,8 @@ import numpy as np
 
 import llmbench.corpus
 from .core import did_you_mean
-from .corpus import SAMPLE, Corpus, _shown, engine, story_item
+from .corpus import Corpus, engine
+from .story import SAMPLE, _shown, story_item
 
 # %% ../nbs/13b_copies.ipynb #652f748d
 def _keep_column(corpus, keep):

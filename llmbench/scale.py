@@ -11,8 +11,10 @@ from pathlib import Path
 
 import llmbench.corpus
 from .core import did_you_mean, fingerprint, need, plain
-from .corpus import Corpus, Parts, cut, engine, story_item
+from .corpus import Corpus, cut, engine
+from .parts import Parts
 from .store import is_made, once, read_json
+from .story import story_item
 
 # %% ../nbs/10a_scale.ipynb #b4852638
 ENGINES = ('native', 'ray')
