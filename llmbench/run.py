@@ -6,7 +6,7 @@
 __all__ = ['packages', 'code_hash', 'environment', 'processor', 'Run', 'find_runs']
 
 # %% ../nbs/34_run.ipynb #ab67289c
-import functools, hashlib, json, os, platform, socket, sys, time
+import functools, hashlib, json, os, platform, re, socket, sys, time
 from importlib.metadata import distributions
 from importlib.resources import files
 from pathlib import Path
@@ -20,8 +20,10 @@ from .store import append_jsonl, read_json, read_jsonl, whole, write_json
 # %% ../nbs/34_run.ipynb #0af3673e
 @functools.cache
 def packages()->dict:
-    "Name -> version of every installed distribution."
-    return dict(sorted({d.metadata['Name']: d.version for d in distributions() if d.metadata['Name']}.items(), key=lambda o: o[0].lower()))
+    "Name -> version of every installed distribution; of two that are on the path the one that is imported."
+    head = lambda text, key: (m := re.search(rf'^{key}: *(\S.*?) *$', text.partition('\n\n')[0], re.M)) and m[1]
+    texts = [d.read_text('METADATA') or d.read_text('PKG-INFO') or d.read_text('') or '' for d in distributions()] # two lines of each: parsing them whole takes ten times as long
+    return dict(sorted({name: head(t, 'Version') for t in reversed(texts) if (name := head(t, 'Name'))}.items(), key=lambda o: o[0].lower()))
 
 @functools.cache
 def code_hash()->str:
