@@ -18,7 +18,8 @@ from urllib.parse import quote, urldefrag, urljoin, urlsplit, urlunsplit
 from urllib.robotparser import RobotFileParser
 
 from .corpus import Corpus
-from .readers import Held, Part, Reject, read, readers
+from .files import Held, Reject
+from .readers import Part, read, readers
 from .show import Live
 
 # %% ../nbs/15_crawl.ipynb #7d685a67

@@ -7,14 +7,15 @@ __all__ = ['DATA_STEPS', 'rows_text', 'open_corpus', 'corpus_text', 'bounds', 'd
            'data_clean', 'data_dedup', 'data_tokens', 'data_show', 'data_make', 'data_parser', 'run_data']
 
 # %% ../nbs/61_data.ipynb #73219076
-import json
+import json, shutil
 from pathlib import Path
 
 from .core import plain
 from .corpus import Corpus
+from .gather import own_folder
 from .scale import ENGINES, in_parts, run_on
 from .show import number
-from .store import once
+from .store import is_made, once
 
 # %% ../nbs/61_data.ipynb #74a8d6bc
 def rows_text(t, as_json=False)->str:
@@ -55,7 +56,7 @@ def bounds(items)->dict:
 def data_read(a):
     "files, tables, places into a corpus: llmbench data read 'web=web/*.jsonl.gz code=src/**/*.py' -o raw"
     from llmbench.readers import read
-    return corpus_text(read(a.spec, text=a.text, encoding=a.encoding).save(a.out), a.out, a.json)
+    return corpus_text(read(a.spec, text=a.text, encoding=a.encoding, into=a.out), a.out, a.json)
 
 def data_crawl(a):
     "pages of a site, or of a list of addresses: llmbench data crawl https://example.org -o site --pages 200"
@@ -69,7 +70,7 @@ def data_signals(a):
     corpus, names = open_corpus(a.folder), a.names or None
     for n in a.names: signals[n] # a wrong name is an error before anything is read
     if not a.out: return rows_text(signal_summary(corpus, names), a.json)
-    return corpus_text(in_parts(corpus, lambda c: add_signals(c, names), a.out, dict(step='signals', names=a.names), engine=a.engine), a.out, a.json)
+    return corpus_text(in_parts(corpus, lambda c: add_signals(c, names), own_folder(a.out), dict(step='signals', names=a.names), engine=a.engine), a.out, a.json)
 
 def data_clean(a):
     "repair texts and drop what breaks a rule: llmbench data clean raw --recipe fineweb -o clean"
@@ -77,7 +78,7 @@ def data_clean(a):
     how = dict(recipe=a.recipe) if a.recipe else dict(keep=check_keep(bounds(a.keep))) if a.keep else {}
     if a.recipe and a.keep: raise ValueError("data clean: a recipe brings its own bounds; give --recipe or --keep")
     if a.recipe: recipes.find(a.recipe)
-    return corpus_text(in_parts(open_corpus(a.folder), lambda c: clean(c, **how), a.out, dict(step='clean', **how), engine=a.engine), a.out, a.json)
+    return corpus_text(in_parts(open_corpus(a.folder), lambda c: clean(c, **how), own_folder(a.out), dict(step='clean', **how), engine=a.engine), a.out, a.json)
 
 def data_dedup(a):
     "drop copies, one method after another: llmbench data dedup clean --method exact,near --against valid -o unique"
@@ -92,7 +93,7 @@ def data_dedup(a):
         c = corpus
         for m in methods: c = deduplicate(c, m, **options(m))
         (decontaminate(c, against) if against else c).save(folder)
-    return corpus_text(Corpus.open(once(a.out, inputs, make)), a.out, a.json)
+    return corpus_text(Corpus.open(once(own_folder(a.out), inputs, make)), a.out, a.json)
 
 def data_tokens(a):
     "a tokenizer learned from the corpus (or one of yours), and the token ids of each source: llmbench data tokens unique --vocab 8192 -o tokens"
@@ -115,10 +116,17 @@ def data_make(a):
     "all in one: read, clean, drop copies: llmbench data 'web=web/*.jsonl.gz' -o corpus"
     from llmbench.clean import clean
     from llmbench.dedup import drop_exact, drop_near
-    from llmbench.readers import read
-    return corpus_text(drop_near(drop_exact(clean(read(a.spec, text=a.text, encoding=a.encoding), recipe=a.recipe))).save(a.out), a.out, a.json)
+    from llmbench.readers import marks, read
+    out, how = own_folder(a.out), dict(text=a.text, encoding=a.encoding)
+    inputs, work = dict(step='make', files=marks(a.spec), recipe=a.recipe, **how), out.parent/f'.{out.name}-make.parts'
+    if not is_made(out, inputs):
+        corpus = read(a.spec, into=work/'read', **how)
+        corpus = in_parts(corpus, lambda c: clean(c, recipe=a.recipe), work/'clean', dict(step='clean', recipe=a.recipe))
+        once(out, inputs, lambda f: drop_near(drop_exact(corpus)).save(f))
+        shutil.rmtree(work)
+    return corpus_text(Corpus.open(out), a.out, a.json)
 
-# %% ../nbs/61_data.ipynb #3cfdfb61
+# %% ../nbs/61_data.ipynb #316ac267
 DATA_STEPS = dict(read=data_read, crawl=data_crawl, signals=data_signals, clean=data_clean, dedup=data_dedup, tokens=data_tokens, show=data_show, make=data_make)
 
 _EXAMPLES = '''one after another:
@@ -144,6 +152,9 @@ def data_parser(v):
         s.add_argument('--json', action='store_true', help='print JSON')
         if out is not None: s.add_argument('-o', '--out', required=out, metavar='FOLDER', help='folder of the result')
         return s
+    def on(s):
+        s.add_argument('--engine', default='native', choices=ENGINES, help='what works on the parts of the corpus: this process, or the workers of Ray (native)')
+        s.add_argument('--address', help='ray: of a cluster that sees these folders (one is started on this machine)')
     corpus, spec = 'folder of a corpus', "sources, like 'web=web/*.jsonl.gz code=src/**/*.py'"
     for name in ('read', 'make'):
         s = step(name, 'spec', spec)
@@ -159,17 +170,16 @@ def data_parser(v):
     s.add_argument('--private', action='store_true', help='also addresses of this network')
     s = step('signals', 'folder', corpus, out=False)
     s.add_argument('names', nargs='*', metavar='SIGNAL', help='which signals (all)')
-    s.add_argument('--engine', default='native', choices=ENGINES)
+    on(s)
     s = step('clean', 'folder', corpus)
     s.add_argument('--recipe', help='as gopher, c4, fineweb, fineweb2 did')
     s.add_argument('--keep', action='append', default=[], metavar='SIGNAL=LO:HI', help='bounds instead of a recipe (repeatable)')
-    s.add_argument('--engine', default='native', choices=ENGINES)
+    on(s)
     s = step('dedup', 'folder', corpus)
     s.add_argument('--method', default='exact,near', help='in order: exact, near, lines, paragraphs, substrings, semantic (exact,near)')
     s.add_argument('--similarity', type=float, default=.8, help='near: Jaccard similarity of a copy (0.8)')
     s.add_argument('--keep', default='longest', help="which copy stays: longest, first, 'best COLUMN', 'oldest COLUMN'")
     s.add_argument('--against', metavar='FOLDER', help='a corpus to test on: what holds its text is dropped')
-    s.add_argument('--engine', default='native', choices=ENGINES)
     s = step('tokens', 'folder', corpus)
     s.add_argument('--vocab', type=int, default=4096, help='tokens of the vocabulary (4096)')
     s.add_argument('--model', default='bpe', choices=['bpe', 'unigram', 'wordpiece'])
@@ -182,5 +192,5 @@ def data_parser(v):
 
 def run_data(a):
     "from files to tokens, a step at a time: read, crawl, look, clean, deduplicate, tokenise: llmbench data read 'web=web/*.jsonl.gz' -o raw"
-    if getattr(a, 'engine', 'native')=='ray': run_on('ray')
+    if getattr(a, 'engine', 'native')=='ray': run_on('ray', a.address)
     return DATA_STEPS[a.step_name](a)

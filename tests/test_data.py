@@ -1,11 +1,12 @@
 """Corpora under attack: damaged files, odd texts, interrupted and repeated steps; the counts must still add up."""
-import gzip, json, sys, warnings
+import gzip, json, subprocess, sys, warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np, pandas as pd, pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-import llmbench.corpus, llmbench.readers
+import llmbench.corpus, llmbench.gather, llmbench.readers
+from llmbench.cli import main
 from llmbench.clean import CLEANERS, clean, cleaners
 from llmbench.corpus import Corpus, doc_id, engine, split_words, write_parts
 from llmbench.readers import read
@@ -93,10 +94,61 @@ def test_a_large_collection_spills_to_disk_and_stays_the_same(tmp_path, monkeypa
     lines = [json.dumps({'text': f'row {i}', 'x': i if i<50 else i+.5 if i<70 else f's{i}', **({'late': True} if i>90 else {})}) for i in range(100)]
     (tmp_path/'a.jsonl').write_text('\n'.join(lines))
     small = read({'s': 'a.jsonl'}, folder=tmp_path)
-    monkeypatch.setattr(llmbench.readers, 'HOLD', 100); monkeypatch.setattr(llmbench.readers._Sink, 'BATCH', 60)
+    monkeypatch.setattr(llmbench.gather, 'HOLD', 100); monkeypatch.setattr(llmbench.gather._Sink, 'BATCH', 60)
     large = read({'s': 'a.jsonl'}, folder=tmp_path)
     assert large.fingerprint==small.fingerprint and large.story==small.story and large.pandas('id').equals(small.pandas('id'))
     assert large.pandas('late').late.tolist()[-9:]==[True]*9 and large.pandas('x').x.tolist()[0]=='0'
+
+KILLED = """
+import os, signal, sys
+import llmbench.readers as R
+from llmbench.cli import main
+R.UNIT, old, n = 3000, R.readers['.jsonl'], 0
+def lines(path, encoding='utf-8', limit=R.RECORD):
+    global n
+    n += 1
+    for rows in old(path, encoding, limit):
+        yield rows[:5]
+        if n==5: os.kill(os.getpid(), signal.SIGKILL) # in the middle of the fifth file
+        yield rows[5:]
+R.readers['.jsonl'] = lines
+main(['data', 'read', 's=*.jsonl t=*.txt', '-o', 'cut'])
+"""
+
+def test_a_killed_reading_goes_on_behind_what_is_done(tmp_path, monkeypatch, capsys):
+    for k in range(7): (tmp_path/f'{k}.jsonl').write_bytes(b'\n'.join([*LINES[k:k+20], b'not JSON', json.dumps({'text': 'x', 'n': 'a string' if k>4 else k, f'new {k}': k}).encode()]))
+    (tmp_path/'a.txt').write_text('once')
+    killed = subprocess.run([sys.executable, '-c', KILLED], cwd=tmp_path, capture_output=True, text=True)
+    assert killed.returncode==-9 and len(list(tmp_path.glob('.cut-read.parts/*')))>=2, killed.stderr
+    monkeypatch.chdir(tmp_path); monkeypatch.setattr(llmbench.readers, 'UNIT', 3000)
+    old, asked = llmbench.readers.readers['.jsonl'], []
+    def lines(path, encoding='utf-8', limit=llmbench.readers.RECORD): asked.append(path.name); return old(path, encoding, limit)
+    monkeypatch.setitem(llmbench.readers.readers, '.jsonl', lines)
+    main(['data', 'read', 's=*.jsonl t=*.txt', '-o', 'cut'])
+    again = list(asked)
+    assert 0<len(again)<7 and '6.jsonl' in again and '0.jsonl' not in again and not (tmp_path/'.cut-read.parts').exists()
+    main(['data', 'read', 's=*.jsonl t=*.txt', '-o', 'whole'])
+    assert {p.name: file_hash(p) for p in (tmp_path/'cut').iterdir()}=={p.name: file_hash(p) for p in (tmp_path/'whole').iterdir()} and len(asked)==7+len(again)
+    plain = read('s=*.jsonl t=*.txt')
+    kept = Corpus.open(tmp_path/'cut')
+    assert kept.story==plain.story and kept.fingerprint==plain.fingerprint and kept.rejects.equals(plain.rejects)
+    asked.clear()
+    main(['data', 'read', 's=*.jsonl t=*.txt', '-o', 'cut'])
+    assert not asked                                                              # it is there
+    with open('3.jsonl', 'ab') as f: f.write(b'\n{"text": "one more"}')
+    main(['data', 'read', 's=*.jsonl t=*.txt', '-o', 'cut'])
+    assert len(Corpus.open('cut'))==len(plain)+1
+    (tmp_path/'letters').mkdir(); (tmp_path/'letters'/'dear.txt').write_text('dear')
+    for step in (['read', 's=*.txt'], ['clean', 'cut'], ['dedup', 'cut', '--method', 'exact'], ['signals', 'cut', 'words']):
+        assert main(['data', *step, '-o', 'letters'])
+        assert 'is not a corpus; it would be replaced' in capsys.readouterr().err, step
+    assert (tmp_path/'letters'/'dear.txt').read_text()=='dear'
+
+def test_rows_without_a_mark_are_read_each_time(tmp_path):
+    rows = [{'text': 'one'}]
+    assert len(read({'s': rows}, into=tmp_path/'c'))==1
+    rows.append({'text': 'two'})
+    assert len(read({'s': rows}, into=tmp_path/'c'))==2
 
 def test_the_same_file_twice_is_one_file(tmp_path):
     (tmp_path/'a.txt').write_text('once')

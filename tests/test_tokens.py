@@ -188,23 +188,24 @@ def test_tokenizers_are_opened_from_every_form(tok, tmp_path):
     with pytest.raises(FileNotFoundError, match='no tokenizer at'): open_tokenizer(tmp_path/'nothing'/'here')
 
 @pytest.mark.parametrize('when', ['_put_away', '_in_order'])
-def test_a_killed_process_goes_on_where_it_was(when, tok, tmp_path):
+def test_a_killed_process_goes_on_where_it_was(when, tok, tmp_path, monkeypatch):
     tok.save(str(tmp_path/'tokenizer.json'))
-    code = ("import os, signal, sys\nimport llmbench.tokens as T\nfrom llmbench.corpus import Corpus\nT._PART = 3000\n"
-            "corpus = Corpus.of({'a': [f'document {i} of many '*20 for i in range(60)], 'b': ['another']})\nbatches = T._batches\nT._batches = lambda c: batches(c, .001)\n"
-            "f, n = getattr(T, sys.argv[3]) if len(sys.argv)>3 else None, 0\n"
+    few = "T._PART = 3000\nbatches = T._batches\nT._batches = lambda c: batches(c, .001)\n"
+    code = ("import os, signal, sys\nimport llmbench.tokens as T\nfrom llmbench.corpus import Corpus\n" + few + f"corpus = Corpus.of({MANY!r})\nf, n = getattr(T, sys.argv[3]), 0\n"
             "def killed(*a):\n    global n\n    n += 1\n    if n==(4 if sys.argv[3]=='_put_away' else 1): os.kill(os.getpid(), signal.SIGKILL)\n    return f(*a)\n"
-            "if f: setattr(T, sys.argv[3], killed)\n"
-            "encoded = T._encoded\nT._encoded = lambda tok, b, *a: encoded(tok, (print('encoding', len(x[0])) or x for x in b), *a)\n"
-            "T.write_tokens(corpus, T.open_tokenizer(sys.argv[1]), sys.argv[2], progress=False)")
-    run = lambda *a: subprocess.run([sys.executable, '-c', code, str(tmp_path), *map(str, a)], capture_output=True, text=True)
-    encoded = lambda r: sum(int(l.split()[1]) for l in r.stdout.splitlines() if l.startswith('encoding'))
-    whole = run(tmp_path/'whole')
-    assert whole.returncode==0, whole.stderr
-    assert run(tmp_path/'cut', when).returncode==-9 and list((tmp_path/'cut').glob('.a-*.parts'))
-    again = run(tmp_path/'cut')
-    assert again.returncode==0 and 0<encoded(again)<encoded(whole)==61
+            "setattr(T, sys.argv[3], killed)\nT.write_tokens(corpus, T.open_tokenizer(sys.argv[1]), sys.argv[2], progress=False)")
+    killed = subprocess.run([sys.executable, '-c', code, str(tmp_path), str(tmp_path/'cut'), when], capture_output=True, text=True)
+    assert killed.returncode==-9 and list((tmp_path/'cut').glob('.a-*.parts')), killed.stderr
+    batches, encoded, seen = T._batches, T._encoded, []
+    monkeypatch.setattr(T, '_PART', 3000); monkeypatch.setattr(T, '_batches', lambda c: batches(c, .001))
+    monkeypatch.setattr(T, '_encoded', lambda tok, b, *a: encoded(tok, (seen.append(len(x[0])) or x for x in b), *a))
+    write_tokens(Corpus.of(MANY), tok, tmp_path/'whole', progress=False)
+    assert sum(seen)==61
+    write_tokens(Corpus.of(MANY), tok, tmp_path/'cut', progress=False)
+    assert 61<sum(seen)<122
     assert {p.name: file_hash(p) for p in (tmp_path/'cut').iterdir() if not p.name.endswith('.part')}=={p.name: file_hash(p) for p in (tmp_path/'whole').iterdir()}
+
+MANY = {'a': [f'document {i} of many '*20 for i in range(60)], 'b': ['another']}
 
 def test_parts_of_other_documents_are_not_used(tok, tmp_path, monkeypatch):
     monkeypatch.setattr(T, '_PART', 10)

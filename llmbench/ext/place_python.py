@@ -10,7 +10,8 @@ import ast, hashlib, importlib.metadata, os, re, sysconfig, warnings
 from pathlib import Path
 
 from ..core import did_you_mean
-from ..readers import Part, places, sound
+from ..files import sound
+from ..readers import Part, places
 
 # %% ../../nbs/ext/place_python.ipynb #49bb2f28
 _PACKAGES = ('numpy', 'pandas', 'scipy', 'sklearn')

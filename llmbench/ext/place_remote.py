@@ -54,4 +54,5 @@ def remote_files(url:str, folder='.')->list:
     found = sorted((i for i in found if i.is_file and want.fullmatch(i.path)), key=lambda i: i.path)
     shown = lambda p: f"{scheme}://{host.split('@')[-1]}/{p[len(top.rstrip('/')):].lstrip('/')}"
     if not found: raise FileNotFoundError(f"read: no file matches {rest!r} in {scheme}://{host.split('@')[-1]}; check the pattern (** goes into subfolders)")
-    return [Part(f.shown, partial(reader_of(f), f), fixed==rest and len(found)==1) for f in (Remote(system, i.path, shown(i.path), i.size or 0) for i in found)]
+    files = [Remote(system, i.path, shown(i.path), i.size or 0) for i in found]
+    return [Part(f.shown, partial(reader_of(f), f), fixed==rest and len(found)==1, i.mtime_ns and (f.size, i.mtime_ns)) for f,i in zip(files, found)]

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from ..core import need
-from ..readers import Part, Reject, decoded, distinct, hidden, places, readers
+from ..files import Reject, decoded, distinct
+from ..readers import Part, hidden, places, readers
 
 # %% ../../nbs/ext/place_sql.ipynb #20e32a48
 def _query(what, tables, quote, where):

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from ..core import did_you_mean
-from ..readers import RECORD, Part, Reject, places, text_file
+from ..files import RECORD, Reject
+from ..readers import Part, places, stamp_of, text_file
 
 # %% ../../nbs/ext/place_tree.ipynb #eb8bc7c9
 LEFT_OUT = set('''.git .hg .svn .tox .nox .venv venv env __pycache__ .mypy_cache .pytest_cache .ruff_cache .ipynb_checkpoints .idea .vscode node_modules bower_components
@@ -47,6 +48,6 @@ def tree(address:str, folder='.')->list:
     def stop(e): raise e
     for at,folders,names in os.walk(top, onerror=stop):
         folders[:] = sorted(f for f in folders if f.lower() not in LEFT_OUT and not f.endswith('.egg-info'))
-        found += [Part(os.path.relpath(Path(at)/n, folder), partial(tree_file, Path(at)/n)) for n in sorted(names) if (Path(at)/n).is_file() and (not want or language(n) in want)]
+        found += [Part(os.path.relpath(Path(at)/n, folder), partial(tree_file, Path(at)/n), stamp=stamp_of(Path(at)/n)) for n in sorted(names) if (Path(at)/n).is_file() and (not want or language(n) in want)]
     if not found: raise FileNotFoundError(f"tree: no file to read in {top}{' in '+', '.join(sorted(want)) if want else ''}")
     return found

@@ -6,7 +6,8 @@
 __all__ = ['arrow_file']
 
 # %% ../../nbs/ext/reader_arrow.ipynb #0e889de6
-from ..readers import Reject, readers, seekable, sound_table
+from ..files import Reject, seekable, sound_table
+from ..readers import readers
 
 # %% ../../nbs/ext/reader_arrow.ipynb #651ad59d
 def _batches(path):

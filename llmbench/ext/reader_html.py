@@ -12,7 +12,8 @@ from functools import partial
 import numpy as np
 
 from ..core import did_you_mean
-from ..readers import BOMS, RECORD, Reject, readers, whole_file
+from ..files import BOMS, RECORD, Reject, whole_file
+from ..readers import readers
 
 # %% ../../nbs/ext/reader_html.ipynb #e7128409
 NESTED = 5*10**7 # the depths of all tags of a page together; ordinary pages stay below 10^6

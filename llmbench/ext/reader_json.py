@@ -9,7 +9,8 @@ __all__ = ['json_file']
 import codecs, itertools, json, re
 from functools import partial
 
-from ..readers import DAMAGE, RECORD, Reject, damage, decoded, json_lines, open_bytes, readers, too_long, utf8_chunks, whole_file
+from ..files import DAMAGE, RECORD, Reject, damage, decoded, open_bytes, too_long, utf8_chunks, whole_file
+from ..readers import json_lines, readers
 
 # %% ../../nbs/ext/reader_json.ipynb #59564084
 @readers(name='.json')

@@ -6,7 +6,8 @@
 __all__ = ['parquet_file']
 
 # %% ../../nbs/ext/reader_parquet.ipynb #9e6e639f
-from ..readers import Reject, readers, seekable, sound_table
+from ..files import Reject, seekable, sound_table
+from ..readers import readers
 
 # %% ../../nbs/ext/reader_parquet.ipynb #e6d6f474
 @readers(name='.parquet')

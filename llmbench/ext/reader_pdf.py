@@ -6,7 +6,8 @@
 __all__ = ['PAGES', 'pdf_file']
 
 # %% ../../nbs/ext/reader_pdf.ipynb #de363141
-from ..readers import RECORD, Reject, readers, seekable, too_long
+from ..files import RECORD, Reject, seekable, too_long
+from ..readers import readers
 
 # %% ../../nbs/ext/reader_pdf.ipynb #a125ed7e
 PAGES = 20_000 # of one file

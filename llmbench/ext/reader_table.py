@@ -8,7 +8,8 @@ __all__ = ['BAD_SHARE', 'table_file', 'tab_separated']
 # %% ../../nbs/ext/reader_table.ipynb #4b919f46
 import codecs, csv, re
 
-from ..readers import FIELDS, Reject, distinct, file_lines, readers, RECORD
+from ..files import FIELDS, RECORD, Reject, distinct, file_lines
+from ..readers import readers
 
 # %% ../../nbs/ext/reader_table.ipynb #7cc87c37
 def _narrow(encoding): return 'utf-8' if re.match(r'(?i)utf', encoding) else encoding # what `line_blocks` gives

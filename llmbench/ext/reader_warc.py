@@ -8,7 +8,8 @@ __all__ = ['TYPES', 'body_rows', 'warc_file']
 # %% ../../nbs/ext/reader_warc.ipynb #3e931d87
 import io, re
 
-from ..readers import RECORD, Held, Reject, readers, seekable, too_long
+from ..files import Held, RECORD, Reject, seekable, too_long
+from ..readers import readers
 
 # %% ../../nbs/ext/reader_warc.ipynb #8a30841b
 TYPES = {'text/html': '.html', 'application/xhtml+xml': '.html', 'text/plain': '.txt', 'application/pdf': '.pdf', 'text/markdown': '.txt'} # content type -> reader

@@ -8,7 +8,8 @@ __all__ = ['plain_wiki', 'wikipedia_dump']
 # %% ../../nbs/ext/reader_wikipedia.ipynb #d1f8da23
 import html, re
 
-from ..readers import RECORD, Reject, file_lines, readers, too_long
+from ..files import RECORD, Reject, file_lines, too_long
+from ..readers import readers
 
 # %% ../../nbs/ext/reader_wikipedia.ipynb #8320d4de
 _BRACKET = re.compile(r'\{\{|\}\}|\{\||\|\}|\[\[|\]\]')
