@@ -24,7 +24,7 @@ def write_corpus(folder, n_bytes, seed=0):
     import numpy as np
     import pyarrow as pa
     from llmbench.corpus import Corpus, write_batches
-    from llmbench.parts import Parts
+    from llmbench.parquet import Parts
     from pydoc_data import topics
     from llmbench.store import write_json
     r, size, n, last = np.random.default_rng(seed), 0, 0, []

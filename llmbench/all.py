@@ -10,7 +10,7 @@ from .core import *
 from .store import *
 from .index import *
 from .show import *
-from .parts import *
+from .parquet import *
 from .story import *
 from .corpus import *
 from .scale import *

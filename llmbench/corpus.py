@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .core import need
-from .parts import Parts, engine
+from .parquet import Parts, engine
 from .show import Html, table_html
 from .store import read_json, whole, write_json
 from .story import _tally, examples, funnel, plot_funnel, story_item, wiped

@@ -12,7 +12,7 @@ from pathlib import Path
 import llmbench.corpus
 from .core import did_you_mean, fingerprint, need, plain
 from .corpus import Corpus, cut, engine
-from .parts import Parts
+from .parquet import Parts
 from .store import is_made, once, read_json
 from .story import story_item
 

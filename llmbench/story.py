@@ -7,7 +7,7 @@ __all__ = ['SAMPLE', 'SAMPLED', 'story_item', 'funnel', 'wiped', 'plot_funnel', 
 
 # %% ../nbs/07_story.ipynb #b596b4a1
 from .core import did_you_mean
-from .parts import engine
+from .parquet import engine
 from .show import esc, figure, source_color
 
 # %% ../nbs/07_story.ipynb #76b8bf82
