@@ -1,12 +1,10 @@
 """Faults at random moments, for real: signals to the run and to its kernel, cells that fail, a full disk. After each: the status is right, nothing that was finished is lost, and
 going on gives what an uninterrupted run gives. LLMBENCH_FAULTS sets how many (4; 200 for the bar); `-n 2` does two at a time."""
 import json
-import multiprocessing
 import os
 import random
 import signal
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -16,22 +14,9 @@ from llmbench.batch import EXIT, said
 from llmbench.index import true_status
 from llmbench.store import read_json
 
+LOADED = ['faulty']
 FAULTS = int(os.environ.get('LLMBENCH_FAULTS', 4))
 KINDS = [('run', 'SIGKILL'), ('kernel', 'SIGKILL'), ('run', 'SIGTERM'), ('cell', 'fails'), ('run', 'SIGINT'), ('kernel', 'SIGTERM'), ('disk', 'full'), ('kernel', 'SIGINT')]
-
-
-@pytest.fixture(scope='module')
-def fork():
-    "Start a function of faulty in a process of its own, quickly."
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['faulty'])
-    def start(*args):
-        p = context.Process(target=args[0], args=args[1:])
-        p.start()
-        return p
-    with pytest.MonkeyPatch.context() as m:
-        m.setenv('PYTHONPATH', str(Path(__file__).parent))
-        yield start
 
 
 @pytest.fixture(scope='module')

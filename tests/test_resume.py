@@ -7,7 +7,6 @@ import random
 import signal
 import socket
 import time
-from pathlib import Path
 
 import pytest
 
@@ -15,6 +14,7 @@ from killed import recipe, run_one
 from llmbench.run import Run
 from llmbench.store import read_jsonl
 
+LOADED = ['warm']
 EVERY = 5 # steps between checkpoints
 
 
@@ -28,20 +28,6 @@ def shards(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope='module')
-def fork():
-    "Start run_one in a process of its own."
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['warm'])
-    def start(*args, **kwargs):
-        p = context.Process(target=run_one, args=args, kwargs=kwargs)
-        p.start()
-        return p
-    with pytest.MonkeyPatch.context() as m:
-        m.setenv('PYTHONPATH', str(Path(__file__).parent)) # where the server finds what it loads beforehand
-        yield start, context
-
-
 def free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
@@ -50,9 +36,8 @@ def free_port():
 
 def start_run(fork, kind, shards, folder, world=1):
     "All processes of a run, and the end of a pipe that tells the first one's steps."
-    (start, context), port = fork, free_port()
-    here, there = context.Pipe(duplex=False)
-    ps = [start(kind, shards, folder, EVERY, there if r==0 else None, r, world, port) for r in range(world)]
+    port, (here, there) = free_port(), multiprocessing.Pipe(duplex=False)
+    ps = [fork(run_one, kind, shards, folder, EVERY, there if r==0 else None, r, world, port) for r in range(world)]
     there.close()
     return ps, here
 

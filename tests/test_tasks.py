@@ -13,6 +13,8 @@ import pytest
 from asked import KINDS, ask, tasks
 from llmbench.tasks import Scored, Task, evaluate
 
+LOADED = ['warm']
+
 
 @pytest.fixture(scope='module')
 def home(tmp_path_factory):
@@ -28,25 +30,11 @@ def home(tmp_path_factory):
     return save_model(build(Recipe(weights={'a': 1.}, tokens=4096, vocab=400, window=32)), folder/'model', with_specials(tokenizer, 'gpt'))
 
 
-@pytest.fixture(scope='module')
-def start():
-    "A process of its own, forked from one that has loaded torch."
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['warm'])
-    def start(*args):
-        here, there = context.Pipe(duplex=False)
-        p = context.Process(target=ask, args=(*args, there))
-        p.start()
-        there.close()
-        return p, here
-    with pytest.MonkeyPatch.context() as m:
-        m.setenv('PYTHONPATH', str(Path(__file__).parent))
-        yield start
-
-
-def killed_after(start, passes, *args):
+def killed_after(fork, passes, *args):
     "Kill the process when it has begun so many forward passes; True if it was still at work."
-    p, pipe = start(*args)
+    pipe, there = multiprocessing.Pipe(duplex=False)
+    p = fork(ask, *args, there)
+    there.close()
     try:
         for _ in range(passes): pipe.recv()
     except EOFError: p.join(60); return False
@@ -59,11 +47,11 @@ def parts(folder): return sorted(folder.parent.glob(f'.{folder.name}-*.parts/*.j
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_a_killed_evaluation_goes_on_and_counts_each_row_once(kind, home, start, tmp_path):
+def test_a_killed_evaluation_goes_on_and_counts_each_row_once(kind, home, fork, tmp_path):
     whole = ask(kind, home, tmp_path/'whole')
     cut, left, kills = tmp_path/'cut', [], 0
     for passes in (6, 14, 25) if kind=='generation' else (7, 8, 8):          # what a model can be asked is found out in the first five
-        killed = killed_after(start, passes, kind, home, cut)
+        killed = killed_after(fork, passes, kind, home, cut)
         assert killed and not (cut/'rows.parquet').exists(), 'a killed evaluation looks finished'
         kills += 1
         left.append({p: p.read_bytes() for p in parts(cut)})
