@@ -7,16 +7,18 @@ __all__ = ['deduplicators', 'deduplicate', 'drop_exact', 'detection_curve', 'ban
            'drop_near']
 
 # %% ../nbs/14_dedup.ipynb #8ef144d1
-import functools, os, tempfile
+import functools, os, shutil, tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
-from .copies import Scratch, copy_reasons, dropped, ranked
-from .core import Registry, rng
-from .corpus import engine
+from .copies import Scratch, copy_reasons, dropped, keeping, ranked, remembered
+from .core import Registry, fingerprint, rng
+from .corpus import Corpus, engine
 from .grams import _MIX, _PRIME, _bytes, _hashes, _jit
+from .store import is_made, once
 
 # %% ../nbs/14_dedup.ipynb #d85d86c0
 @functools.cache
@@ -85,10 +87,21 @@ deduplicators = Registry('deduplicator', 'corpus, options -> Corpus without what
 def deduplicate(
     corpus,            # Corpus
     method:str='near', # 'exact', 'near', or another of `deduplicators.all()`
+    folder=None,       # where the result is saved; begun again after a kill, what was finished of a corpus on disk is not done again
     **options          # of the method
 ):                     # Corpus
     "The corpus after one method of deduplication, by name."
-    return deduplicators.find(method)(corpus, **options)
+    fn = deduplicators.find(method)
+    if folder is None: return fn(corpus, **options)
+    made_of = dict(step='deduplicate', method=fn, corpus=corpus.fingerprint, story=fingerprint(corpus.story), options=options)
+    folder = Path(folder)
+    waiting = folder.parent/f'.{folder.name}-{fingerprint(made_of)}.parts'
+    if not is_made(folder, made_of):
+        for old in folder.parent.glob(f'.{folder.name}-*.parts'):
+            if old!=waiting: shutil.rmtree(old)
+        with keeping(waiting): once(folder, made_of, lambda f: fn(corpus, **options).save(f))
+    shutil.rmtree(waiting, ignore_errors=True)
+    return Corpus.open(folder)
 
 def _copy_key(texts):
     "16 bytes per text: the hash of its case-folded form with every run of white space as one space."
@@ -320,8 +333,11 @@ def _near(corpus, room, similarity=0.8, ngram=5, num_hashes=128, recall=0.98, bu
     bands, rows = bands_rows(similarity, num_hashes, recall)
     _checked_options(similarity, ngram, bucket, cap)
     read = _read(corpus, keep, ngram, bands, rows, room)
-    with read.file: kept, score, facts = _matches(lambda j: read.keys[j][read.order], bands, len(corpus), lambda wanted: _sorted_sets(read, wanted), similarity, bucket, cap, room)
-    return read.docs, read.order, kept, score, dict(bands=bands, rows_per_band=rows, **facts)
+    def matches():
+        kept, score, facts = _matches(lambda j: read.keys[j][read.order], bands, len(corpus), lambda wanted: _sorted_sets(read, wanted), similarity, bucket, cap, room)
+        return dict(kept=kept, score=score, **facts)
+    with read.file: found = remembered('matches', matches)
+    return read.docs, read.order, found['kept'], found['score'], dict(bands=bands, rows_per_band=rows, **{n: int(found[n]) for n in ('candidates', 'compared', 'skipped', 'full_clusters')})
 
 def near_duplicates(
     corpus,               # Corpus

@@ -6,25 +6,31 @@
 __all__ = ['paragraphs', 'lines']
 
 # %% ../../nbs/ext/dedup_pieces.ipynb #92afc0f9
+import tempfile
+
 import numpy as np
 
 from ..corpus import engine
-from ..copies import _described, _order, in_slices
+from ..copies import Scratch, by_source, int64s, passages, ranked, remembered, shortened
 from ..dedup import _bytes, _hash_pieces, _jit, deduplicators
+from ..parquet import Spans
 
 # %% ../../nbs/ext/dedup_pieces.ipynb #9d71fad6
-def _cut(data, offsets, stops, sizes, ends, twice, least, out, cuts, gone):
-    "Copy texts to `out` without the pieces marked `twice`; `gone` (N, 2): pieces and bytes cut, or -1 in the first where nothing is left."
+def _passages(offsets, stops, sizes, ends, twice, least, out, cuts):
+    """For each document with a piece marked `twice`: the number of its pieces that go, -1 if nothing is left, and where they begin and end in it (neighbours
+    as one); `cuts` (N+1,): where each begins in `out`."""
     m, p = 0, 0
     for d in range(len(offsets)-1):
-        begin, left = offsets[d], 0
+        begin, left, n, head = offsets[d], 0, 0, m
         for q in range(p, ends[d]):
-            if twice[q] and sizes[q]>=least: gone[d,0] += 1; gone[d,1] += stops[q]-begin
-            else:
-                for i in range(begin, stops[q]): out[m] = data[i]; m += 1
-                left += sizes[q]
+            if twice[q] and sizes[q]>=least:
+                if n==0: m += 1
+                if n and out[m-1]==begin-offsets[d]: out[m-1] = stops[q]-offsets[d]
+                else: out[m], out[m+1], m = begin-offsets[d], stops[q]-offsets[d], m+2
+                n += 1
+            else: left += sizes[q]
             begin = stops[q]
-        if gone[d,0] and not left: gone[d,0] = -1
+        if n: out[head] = n if left else -1
         p, cuts[d+1] = ends[d], m
 
 def _hashes_of(texts, breaks, least):
@@ -34,55 +40,67 @@ def _hashes_of(texts, breaks, least):
     parts = [np.unique(hashes[a:b,0][sizes[a:b]>=least]) for a,b in zip([0, *ends], ends)]
     return pa.array([p.tobytes() for p in parts], pa.large_binary())
 
-def _owners(corpus, breaks, least, keep):
-    "docs, rank of each, and for each hash that several documents hold the rank of the first: (docs, {id: rank}, hashes, ranks)."
-    import pyarrow as pa
-    daft = engine()
-    udf = daft.func.batch(return_dtype=daft.DataType.binary(), use_process=False, batch_size=1024)(lambda t: in_slices(lambda x: _hashes_of(x, breaks, least), t.to_arrow()))
-    docs, hashes, counts = [], [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-    for b in _described(corpus, keep, pieces=udf(daft.col('text'))).to_arrow_iter():
-        data, offsets = _bytes(b['pieces'].cast(pa.large_binary()).view(pa.large_string()))
-        hashes.append(np.frombuffer(data[offsets[0]:offsets[-1]], np.uint64).copy())
-        counts.append(np.diff(offsets)//8)
-        docs.append(b.drop_columns(['pieces']))
-    docs = pa.Table.from_batches(docs)
-    order, hashes = _order(docs, keep), np.concatenate(hashes)
-    rank = np.empty(len(order), np.int64)
+def _shared(hashes):
+    "Sorted hashes: those that are there several times, once each, are moved to the front; how many."
+    n = 0
+    for i in range(1, len(hashes)):
+        if hashes[i]==hashes[i-1] and (n==0 or hashes[n-1]!=hashes[i]): hashes[n] = hashes[i]; n += 1
+    return n
+
+def _first_holders(hashes, count, rank, known, owner):
+    "The rank of the first document that holds each known hash; `hashes` of all documents one behind the other, so many of each."
+    a = 0
+    for d in range(len(count)):
+        for h in hashes[a:a+count[d]]:
+            k = np.searchsorted(known, h)
+            if k<len(known) and known[k]==h: owner[k] = min(owner[k], rank[d])
+        a += count[d]
+
+def _owners(corpus, breaks, least, keep, room):
+    "(docs, rank of each, the hashes that several documents hold, the rank of the first that holds each)."
+    count, n = np.zeros(len(corpus), np.int64), 0
+    with tempfile.TemporaryFile() as file:
+        def take(found):
+            nonlocal n
+            flat, cuts = int64s(found)
+            flat.tofile(file)
+            count[n:n+len(found)] = np.diff(cuts); n += len(found)
+        docs, order = ranked(corpus, keep, room, lambda t: _hashes_of(t, breaks, least), engine().DataType.binary(), take)
+        size = file.tell()//8
+        hashes = np.memmap(file, np.uint64, 'r', shape=size) if size else np.empty(0, np.uint64)
+    known = room.array(size, np.uint64)
+    known[:] = hashes
+    known.sort()
+    known = known[:_jit(_shared)(known)]
+    rank, owner = np.empty(len(order), np.int64), room.array(len(known), np.int64, len(order))
     rank[order] = np.arange(len(order))
-    holder = np.repeat(rank, np.concatenate(counts)).astype(np.int32)
-    by = np.lexsort((holder, hashes))
-    hashes, holder = hashes[by], holder[by]
-    first = np.append(True, hashes[1:]!=hashes[:-1])[:len(hashes)]
-    several = first & np.append(~first[1:], False)[:len(hashes)]
-    return docs, dict(zip(docs['id'].to_pylist(), rank.tolist())), hashes[several], holder[several]
+    _jit(_first_holders)(hashes, count, rank, known, owner)
+    return docs, rank, known, owner
 
 # %% ../../nbs/ext/dedup_pieces.ipynb #cfeddeec
-def _drop_pieces(corpus, unit, breaks, least, keep):
+def _twice(pairs, breaks, least, known, owner):
+    "Arrow array of (text, rank) -> Arrow binaries: of each text the pieces that go, as `passages` takes them."
     import pyarrow as pa
-    daft = engine()
-    docs, rank, known, owner = _owners(corpus, breaks, least, keep)
-    def rewrite(ids, texts):
-        hashes, stops, sizes, ends = _hash_pieces(texts, breaks)
-        data, offsets = _bytes(texts)
-        if not len(known): return texts, np.zeros((len(texts), 2), np.int64)
+    texts, ranks = pairs.flatten()
+    hashes, stops, sizes, ends = _hash_pieces(texts, breaks)
+    _, offsets = _bytes(texts)
+    out, cuts = np.empty(len(texts)+2*len(hashes), np.int64), np.zeros(len(texts)+1, np.int64)
+    if len(known):
         at = np.minimum(np.searchsorted(known, hashes[:,0]), len(known)-1)
-        mine = np.repeat(np.array([rank[i] for i in ids.to_pylist()], np.int64), np.diff(ends, prepend=0))
-        twice = (known[at]==hashes[:,0]) & (owner[at]!=mine)
-        out, cuts, gone = np.empty(offsets[-1]-offsets[0], np.uint8), np.zeros(len(texts)+1, np.int64), np.zeros((len(texts), 2), np.int64)
-        _jit(_cut)(data, offsets, stops, sizes, ends, twice, least, out, cuts, gone)
-        return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(cuts), pa.py_buffer(out)), gone
-    kind = daft.DataType.struct({'text': daft.DataType.string(), 'why': daft.DataType.string(), 'cut': daft.DataType.int64(), 'cut_bytes': daft.DataType.int64()})
-    @daft.func.batch(return_dtype=kind, use_process=False, batch_size=512)
-    def pieces(ids, texts):
-        text, gone = rewrite(ids.to_arrow(), texts.to_arrow())
-        why = pa.array([f'nothing but repeated {unit}s' if n<0 else None for n in gone[:,0].tolist()], pa.string())
-        return pa.StructArray.from_arrays([text.cast(pa.large_string()), why, pa.array(gone[:,0]), pa.array(gone[:,1])], ['text', 'why', 'cut', 'cut_bytes'])
-    col = daft.col
-    frame = corpus.frame.with_columns({'_p': pieces(col('id'), col('text'))})
-    cut = frame.select('source', col('_p').get('cut').alias('cut'), col('_p').get('cut_bytes').alias('bytes')).where(col('bytes')>0).to_pandas()
-    per = cut.assign(documents=1, cut=cut['cut'].clip(lower=0)).groupby('source')[['documents', 'cut', 'bytes']].sum()
-    frame = frame.with_columns({'text': col('_p').get('text'), '_why': col('_p').get('why')}).exclude('_p')
-    return corpus.step(f'drop repeated {unit}s', frame, '_why', least=least, keep=keep, repeated=len(known), cut=per.rename(columns={'cut': f'{unit}s'}).to_dict('index'))
+        twice = (known[at]==hashes[:,0]) & (owner[at]!=np.repeat(ranks.to_numpy(), np.diff(ends, prepend=0)))
+        _jit(_passages)(offsets, stops, sizes, ends, twice, least, out, cuts)
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(texts), [None, pa.py_buffer(8*cuts), pa.py_buffer(out)])
+
+def _drop_pieces(corpus, unit, breaks, least, keep):
+    with Scratch.of(corpus) as room:
+        docs, rank, known, owner = _owners(corpus, breaks, least, keep, room)
+        def found():
+            spans, pieces = passages(corpus, docs, rank, lambda pairs: _twice(pairs, breaks, least, known, owner))
+            return dict(first=spans.first, spans=spans.spans, pieces=pieces)
+        f = remembered('passages', found)
+        spans, pieces = Spans(f['first'], f['spans']), f['pieces']
+        per = by_source(docs, pieces!=0, **{'documents': pieces!=0, f'{unit}s': np.maximum(pieces, 0), 'bytes': spans.bytes})
+        return shortened(corpus, f'drop repeated {unit}s', docs, spans, np.where(pieces<0, 0, -1), [f'nothing but repeated {unit}s'], least=least, keep=keep, repeated=len(known), cut=per)
 
 @deduplicators(source='Wenzek et al. 2020, arXiv:1911.00359, sec. 3.1')
 def paragraphs(
