@@ -29,7 +29,9 @@ from .dedup_index import *
 from .crawl import *
 from .practice import *
 from .encode import *
+from .spm import *
 from .tokens import *
+from .costs import *
 from .privacy import *
 from .words import *
 from .stream import *

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['END_OF_TEXT', 'tokenizer_fingerprint', 'open_tokenizer', 'round_trip', 'train_tokenizer', 'folder_name', 'Tokens',
-           'write_tokens', 'open_tokens', 'fertility', 'compare_tokenizers', 'plot_tokenizers', 'thin_tokens']
+           'write_tokens', 'open_tokens', 'fertility', 'thin_tokens']
 
 # %% ../nbs/16_tokens.ipynb #d87e86e9
 import hashlib, json, re, shutil, warnings
@@ -16,10 +16,10 @@ import numpy as np
 
 import llmbench.corpus
 from .core import did_you_mean, fingerprint, need, seed_of
-from .corpus import Corpus, engine, split_words
+from .corpus import Corpus, engine
 from .encode import Encoder
 from .scan import as_arrow, text_buffers
-from .show import figure, source_color
+from .spm import sentencepiece_tokenizer
 from .store import STAMP, file_hash, is_made, once, read_json, whole, write_json
 
 # %% ../nbs/16_tokens.ipynb #4121ca10
@@ -46,21 +46,28 @@ def tokenizer_fingerprint(
     return fingerprint(parts['normalizer'], parts['pre_tokenizer'], parts['model'], plain)
 
 def open_tokenizer(
-    what, # `tokenizer.json`, a folder that holds one or another form, a tokenizer of transformers or tokenizers, or a name on the Hugging Face hub
+    what, # `tokenizer.json`, a SentencePiece `.model`, a folder that holds one or another form, a tokenizer of transformers or tokenizers, or a name on the Hugging Face hub
 ):        # `tokenizers.Tokenizer`
     "A tokenizer from wherever it is; forms other than `tokenizer.json` are converted by transformers."
     from tokenizers import Tokenizer
     if isinstance(what, Tokenizer): return _as_text(what)
     if hasattr(what, 'backend_tokenizer') or hasattr(what, 'get_vocab'): return _from_transformers(what, what)
     path = Path(what)
-    if path.is_dir() and not (path/'tokenizer.json').exists() and any((path/f).exists() for f in _OTHER_FORMS): return _from_transformers(_load(str(path)), path)
+    if path.suffix=='.model' and path.is_file(): return _as_text(sentencepiece_tokenizer(path))
+    if path.is_dir() and not (path/'tokenizer.json').exists() and any((path/f).exists() for f in _OTHER_FORMS): return _from_folder(path)
     if path.is_dir(): path = path/'tokenizer.json'
     if not path.exists() and re.fullmatch(r'[\w.-]+/[\w.-]+', str(what)) and not path.parent.exists(): return _from_transformers(_load(str(what)), what)
     if not path.exists(): raise FileNotFoundError(f"no tokenizer at {path}; make one with train_tokenizer(corpus, folder=...)")
     try: return _as_text(Tokenizer.from_file(str(path)))
     except Exception as e: raise ValueError(f"{path} is not a tokenizer that the tokenizers library can read ({e}); remove it and train again") from e
 
-_OTHER_FORMS = ('tokenizer_config.json', 'vocab.txt', 'vocab.json', 'spiece.model', 'tokenizer.model', 'sentencepiece.bpe.model')
+_SPM = ('spiece.model', 'tokenizer.model', 'sentencepiece.bpe.model')
+_OTHER_FORMS = ('tokenizer_config.json', 'vocab.txt', 'vocab.json', *_SPM)
+
+def _from_folder(path):
+    "By transformers if its configuration says which class it is, else the SentencePiece model in it."
+    alone = None if (path/'tokenizer_config.json').exists() else next((path/f for f in _SPM if (path/f).exists()), None)
+    return _as_text(sentencepiece_tokenizer(alone)) if alone else _from_transformers(_load(str(path)), path)
 
 def _load(name):
     "A tokenizer by transformers, from a folder or from the hub; code that comes with it is never run."
@@ -391,46 +398,6 @@ def fertility(
     rows = [dict(source=s, documents=t.meta['documents'], tokens=len(t), bytes=t.n_bytes,
                  bytes_per_token=t.n_bytes/max(1, len(t)-t.meta['documents']), tokens_per_document=len(t)/t.meta['documents']) for s,t in tokens.items()]
     return pd.DataFrame(rows).set_index('source').sort_index()
-
-# %% ../nbs/16_tokens.ipynb #f86b3e82
-def compare_tokenizers(
-    tokenizers:dict,    # name -> anything that `open_tokenizer` takes
-    corpus,             # Corpus
-    megabytes:float=5., # of text to encode, about: a sample of the documents
-):                      # DataFrame: tokenizer, source, (language,) documents, bytes, characters, words, tokens, bytes_per_token, tokens_per_word, tokens_per_character, exact
-    "What the same text costs in different tokenizers, by source and language."
-    import pandas as pd
-    if not tokenizers: raise ValueError("compare_tokenizers: no tokenizers; give {name: tokenizer}")
-    groups = ['source']+(['language'] if 'language' in corpus.columns else [])
-    share, rows, toks = megabytes*2**20/max(1, corpus.n_bytes), [], {n: open_tokenizer(t) for n,t in tokenizers.items()}
-    for batch in corpus.frame.select('id', 'text', *groups).to_arrow_iter():
-        for part in (batch.slice(i, 256) for i in range(0, len(batch), 256)):
-            b = part.to_pandas()
-            b = b[[seed_of('train_tokenizer', i)<share*2**31 for i in b['id']]]
-            if len(b): rows += [_costs(b, groups, n, t) for n,t in toks.items()]
-    if not rows: raise ValueError(f"compare_tokenizers: no document in a sample of {megabytes} MB; give more megabytes")
-    keys = ['tokenizer', *groups]
-    t = pd.concat(rows).groupby(keys, sort=True, dropna=False).sum().reset_index()
-    per = lambda a,b: t[a]/t[b].clip(lower=1)
-    return t.assign(bytes_per_token=per('bytes', 'tokens'), tokens_per_word=per('tokens', 'words'), tokens_per_character=per('tokens', 'characters'), exact=per('exact', 'documents'))
-
-def _costs(b, groups, name, tok):
-    "Counts of one batch (a DataFrame) under one tokenizer, one row a document."
-    coded = [e.ids for e in tok.encode_batch_fast(b['text'].tolist(), add_special_tokens=False)]
-    back = tok.decode_batch(coded, skip_special_tokens=False)
-    return b[groups].assign(tokenizer=name, documents=1, bytes=[len(t.encode()) for t in b['text']], characters=b['text'].str.len(), words=[len(split_words(t)) for t in b['text']],
-                            tokens=[len(c) for c in coded], exact=[int(x==t) for x,t in zip(back, b['text'])])
-
-def plot_tokenizers(
-    table,                      # DataFrame of `compare_tokenizers`
-    value:str='bytes_per_token' # or 'tokens_per_word', 'tokens_per_character'
-):
-    "One group of bars per source (and language), one bar a tokenizer."
-    if value not in table: raise ValueError('plot_tokenizers: '+did_you_mean('column', value, ['bytes_per_token', 'tokens_per_word', 'tokens_per_character']))
-    where = table['source']+(' · '+table['language'].fillna('?') if 'language' in table else '')
-    colors = source_color(table['tokenizer'])
-    bars = [dict(type='bar', name=n, x=where[t.index].tolist(), y=t[value].tolist(), marker_color=colors[n]) for n,t in table.groupby('tokenizer')]
-    return figure(*bars, barmode='group', title='What the same text costs', yaxis_title=value.replace('_', ' '), height=360)
 
 # %% ../nbs/16_tokens.ipynb #81868e72
 def thin_tokens(

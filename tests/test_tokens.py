@@ -1,5 +1,5 @@
 """Tokens: exact round trips, the same bytes whatever the order, finished sources reused, damage noticed."""
-import hashlib, json, subprocess, sys
+import hashlib, io, json, subprocess, sys, warnings
 
 import numpy as np
 import pytest
@@ -7,9 +7,10 @@ from hypothesis import given, settings, strategies as st
 
 import llmbench.tokens as T
 from llmbench.corpus import Corpus
+from llmbench.readers import python_text
 from llmbench.store import file_hash
-from llmbench.tokens import (END_OF_TEXT, Tokens, compare_tokenizers, fertility, folder_name, open_tokenizer, open_tokens, plot_tokenizers, round_trip,
-                             tokenizer_fingerprint, train_tokenizer, write_tokens)
+from llmbench.costs import compare_tokenizers, plot_tokenizers
+from llmbench.tokens import (END_OF_TEXT, Tokens, fertility, folder_name, open_tokenizer, open_tokens, round_trip, tokenizer_fingerprint, train_tokenizer, write_tokens)
 
 CHINESE = ['春天来了，花园里的花都开了。', '数据清洗很重要，因为模型会记住它读到的一切。', '他每天早上六点起床，先喝一杯水。']
 CODE = ['def area(side):\n    return side*side\n', 'for i in range(10):\n\tprint(i, i**2)\r\n', 'x = {"a": [1, 2, 3.5]}  # a comment\n']
@@ -186,6 +187,32 @@ def test_tokenizers_are_opened_from_every_form(tok, tmp_path):
     bert = open_tokenizer(tmp_path/'bert')
     assert bert.encode('Some texts', add_special_tokens=False).tokens==['some', 'text', '##s'] and round_trip(bert, ['Some'])==('Some', 'some')
     with pytest.raises(FileNotFoundError, match='no tokenizer at'): open_tokenizer(tmp_path/'nothing'/'here')
+
+SPM = dict(default={}, exact=dict(normalization_rule_name='identity', remove_extra_whitespaces=False, byte_fallback=True, add_dummy_prefix=False),
+           llama=dict(normalization_rule_name='identity', remove_extra_whitespaces=False, byte_fallback=True, split_digits=True, allow_whitespace_only_pieces=True), own=dict(user_defined_symbols=['<u1>'], byte_fallback=True))
+
+@pytest.mark.parametrize('kind,name', [('unigram', 'default'), ('unigram', 'llama'), ('bpe', 'exact'), ('bpe', 'llama'), ('bpe', 'own')])
+def test_a_sentencepiece_model_gives_the_ids_of_sentencepiece(kind, name, tmp_path):
+    spm, buffer = pytest.importorskip('sentencepiece'), io.BytesIO()
+    texts = [t for t in python_text(['readmes', 'topics'], .1).pandas().text if len(t)<20_000]+CHINESE*3
+    spm.SentencePieceTrainer.train(sentence_iterator=iter(t.replace('\n', ' ')[:4000] for t in texts), model_writer=buffer, vocab_size=1100, model_type=kind, character_coverage=.999, minloglevel=2, num_threads=1, **SPM[name])
+    (tmp_path/'tokenizer.model').write_bytes(buffer.getvalue())
+    theirs, ours = spm.SentencePieceProcessor(model_file=str(tmp_path/'tokenizer.model')), open_tokenizer(tmp_path/'tokenizer.model')
+    odd = [t for t in ODD if t!='\x00' and (name in ('exact', 'llama') or '\u0301\u0301' not in t)]+['  two  spaces ', '\ttab\n\nlines\n', 'ﬁ ligature ①②', '<s> text </s> <unk><0x0A>', '▁mark', 'a <u1>user<u1> <u1>', ' lead', 'trail ', 'Ｆｕｌｌ　ｗｉｄｔｈ']
+    for t in texts+odd:
+        a, b = theirs.encode(t), ours.encode(t, add_special_tokens=False).ids
+        assert not set(b)&{1, 2} and theirs.decode(b)==theirs.decode(a), t           # what looks like a special token is text
+        assert a==b if kind=='bpe' else len(a)==len(b) or '<unk>' in t, t              # unigram: runs of one sign are cut at other places of equal score
+        if name!='default' and '▁' not in t: assert ours.decode(b, skip_special_tokens=False)==theirs.decode(a), t
+    same = np.mean([theirs.encode(t)==ours.encode(t, add_special_tokens=False).ids for t in texts])
+    assert same==1 if kind=='bpe' else same>.9
+    lost = round_trip(ours, texts+[t for t in odd if '▁' not in t])
+    assert lost is None if name in ('exact', 'llama') else lost is not None
+    assert tokenizer_fingerprint(open_tokenizer(tmp_path))==tokenizer_fingerprint(ours)          # the folder of a model that has nothing else
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        t = write_tokens(Corpus.of({'a': texts[:9]}), ours, tmp_path/'t', end='</s>', progress=False)['a']
+    assert [t.doc(i)[:-1].tolist() for i in range(9)]==[theirs.encode(x) for x in Corpus.of({'a': texts[:9]}).pandas().sort_values('id').text] or kind=='unigram'
 
 @pytest.mark.parametrize('when', ['_put_away', '_in_order'])
 def test_a_killed_process_goes_on_where_it_was(when, tok, tmp_path, monkeypatch):
