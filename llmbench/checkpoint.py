@@ -77,6 +77,10 @@ def _states(learner)->dict:
         found[type(c).__name__ + (f'#{n+1}' if n else '')] = c
     return found
 
+def _robust(learner)->list:
+    "The settings of callbacks that change what is learnt."
+    return [plain({'name': type(c).__name__, **c.settings}) for c in learner.callbacks if hasattr(c, 'settings')]
+
 def _setup()->dict:
     "What decides the bits besides the recipe."
     import torch
@@ -96,7 +100,7 @@ def save_checkpoint(
         tree = dict(model=moving, optimizer=learner.optimizer.state_dict(), scaler=learner.scaler.state_dict(), callbacks={k: c.state() for k,c in _states(learner).items()})
         state = _to_json(tree, out.add, 'state')
         out.flush()
-        state |= dict(step=step, recipe=learner.recipe.fingerprint, setup=_setup(), frozen=_save_frozen(frozen, path.parent))
+        state |= dict(step=step, recipe=learner.recipe.fingerprint, robust=_robust(learner), setup=_setup(), frozen=_save_frozen(frozen, path.parent))
         if is_first(): _seal(scratch, state)
     wait_for_ranks()
     return path
@@ -169,6 +173,8 @@ def load_checkpoint(
     state, get = read_json(path/'state.json'), _Reader(path)
     if state['recipe']!=learner.recipe.fingerprint:
         raise ValueError(f"{path} belongs to recipe {state['recipe']}, this is {learner.recipe.fingerprint}; give the run another folder or remove the old one")
+    if (was := state.get('robust', []))!=(now := _robust(learner)):
+        raise ValueError(f"{path} was trained with {was or 'no robust training'}, this training has {now or 'none'}; go on with the same, or give the run another folder")
     names = dict(state['model'])
     if state['frozen']: names |= read_json(path.parent/state['frozen']/'state.json')['model']
     frozen = _Reader(path.parent/state['frozen']) if state['frozen'] else None

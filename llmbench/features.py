@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from .core import Registry, did_you_mean, rng
-from .objectives import IGNORED, objectives
+from .objectives import IGNORED, loss_spec, objectives
 from .readers import Reject, each, object_rows, reader_of
-from .recipe import spec_of
 
 encoders  = Registry('encoder', 'rows (list of dicts), tokenizer, window, options -> list of features: dicts of int lists, `row` the number of the row, `cut` the tokens cut off it')
 collators = Registry('collator', "features (list of dicts), numpy generator, tokenizer, options -> list of features with this reading's noise in them")
@@ -341,7 +340,7 @@ class Collated:
         recipe,     # Recipe: its objective and seed
         tokenizer,  # with the special tokens the objective shows
     ):
-        name, options = spec_of(recipe.objective)
+        name, options = loss_spec(recipe.objective)
         if tokenizer is None: raise ValueError(f"{name} shows special tokens and needs the tokenizer: tokenizer=with_specials(...), and a recipe with vocab=len(tokenizer)")
         self.batches, self.seed, self.tokenizer = batches, recipe.seed, tokenizer
         self.collate, self.options = collators[name], takes(collators[name], options)
@@ -361,7 +360,7 @@ def read_as(
     tokenizer=None
 )->tuple:          # batches, what a Learner takes as its objective: the name and the loss's own options
     "Batches and loss of a recipe's objective; noise is drawn into the windows where the objective wants it."
-    name, options = spec_of(recipe.objective)
+    name, options = loss_spec(recipe.objective)
     fn = objectives.find(name)
     if not isinstance(name, str) or name not in collators: return batches, recipe.objective
     _known(options, fn, collators[name], where=name)

@@ -51,7 +51,7 @@ def config_of(
 def _known(config, options):
     "Options by the configuration's own names; one that it does not have is an error."
     options = dict(options)
-    if 'dropout' in options and (names := DROPOUT.get(config.model_type)): options |= dict.fromkeys(names, options.pop('dropout'))
+    if 'dropout' in options and (names := DROPOUT.get(config.model_type)): options = dict.fromkeys(names, options.pop('dropout'))|options # one that is named itself counts
     known = {*config.to_dict(), *config.attribute_map, 'num_labels', 'id2label', 'label2id', 'attn_implementation'}
     for k in options:
         if k not in known: raise LookupError(did_you_mean(f'option of {config.model_type} models', k, {*known, 'dropout'}))

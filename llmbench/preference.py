@@ -6,18 +6,20 @@
 __all__ = ['check_pairs', 'dpo', 'reward_model']
 
 # %% ../nbs/36b_preference.ipynb #2cc2c8ae
-import copy, math, warnings
+import copy, dataclasses, math, warnings
+from functools import partial
 from pathlib import Path
 
-from .adapters import add_adapter, save_adapted, trained_weights
+from .adapters import adapter_callbacks, add_adapter
 from .chat import with_template
-from .core import did_you_mean, fingerprint, need
+from .checkpoint import Checkpoint
+from .core import did_you_mean, fingerprint, need, seed_of
 from .features import as_rows
-from .finetune import run_of
+from .learner import leave, run_of, run_there
 from .models import load_model, load_tokenizer
 from .recipe import Recipe
 from .run import Run
-from .store import file_hash
+from .store import read_json, write_json
 
 # %% ../nbs/36b_preference.ipynb #764ed08f
 def check_pairs(
@@ -66,27 +68,74 @@ def _settings(recipe, folder, steps, **options):
         lr_scheduler_type=recipe.schedule, warmup_steps=int(recipe.warmup*steps), weight_decay=recipe.weight_decay, max_grad_norm=recipe.clip, seed=recipe.seed, max_length=recipe.window,
         bf16=recipe.precision.startswith('bf16'), fp16=recipe.precision=='fp16', gradient_checkpointing=False, report_to='none', save_strategy='no', disable_tqdm=True, logging_steps=1, dataloader_pin_memory=False)|options
 
-def _logger(run):
-    "A callback of transformers that writes metrics.jsonl."
+class _Seat:
+    "A Trainer in the place of a Learner: what logs, checkpoints and adapters ask for."
+    rank, world, stopped = 0, 1, ''
+    def __init__(self, recipe, run, callbacks): self.recipe, self.run, self.callbacks, self.first, self.trainer = recipe, run, callbacks, 0, None
+    def unwrapped(self): return self.trainer.accelerator.unwrap_model(self.trainer.model)
+    def event(self, name):
+        for c in self.callbacks: getattr(c, name, lambda seat: None)(self)
+    @property
+    def optimizer(self): return getattr(self.trainer.optimizer, 'optimizer', self.trainer.optimizer)
+    @property
+    def scaler(self):
+        import torch
+        return self.trainer.accelerator.scaler or torch.amp.GradScaler('cpu', enabled=False)
+    @property
+    def loss(self): return next(r['loss'] for r in reversed(self.trainer.state.log_history) if 'loss' in r)
+
+class _Position:
+    "Where a Trainer is, as part of a checkpoint: its counters, its log, its schedule."
+    def before_fit(self, seat): self.seat = seat; self.load(getattr(self, 'kept', None))
+    def state(self): return dict(trainer=dataclasses.asdict(self.seat.trainer.state)|dict(stateful_callbacks={}), schedule=self.seat.trainer.lr_scheduler.state_dict())
+    def load(self, state):
+        if hasattr(self, 'seat') and state: self.seat.trainer.lr_scheduler.load_state_dict(state['schedule'])
+        self.kept = state
+
+def _seated(kind, seat):
+    "A class of TRL's trainers whose checkpoints are ours: no pickle, written whole, verified."
+    class Seated(kind):
+        def _save_checkpoint(self, model, trial): seat.step = self.state.global_step-1; seat.callbacks[-1].after_step(seat)
+        def _load_from_checkpoint(self, folder, model=None): pass      # all of it is taken up when training begins
+        _load_optimizer_and_scheduler = _load_scaler = _load_rng_state = lambda self, folder: None
+    return Seated
+
+def _events(seat):
+    "A callback of transformers that hands its events on."
+    import torch
     from transformers import TrainerCallback
-    class Log(TrainerCallback):
+    class Events(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kw): seat.event('before_fit')
+        def on_step_begin(self, args, state, control, **kw): seat.step = state.global_step; torch.manual_seed(seed_of('step', seat.recipe.seed, seat.step))
+        def on_pre_optimizer_step(self, args, state, control, **kw): seat.event('after_loss')
+        def on_step_end(self, args, state, control, **kw): control.should_save = True       # the checkpoint decides
+        def on_train_end(self, args, state, control, **kw): seat.event('after_fit')
         def on_log(self, args, state, control, logs=None, **kw):
             numbers = {k.replace('learning_rate', 'lr').replace('grad_norm', 'norm'): float(v) for k,v in (logs or {}).items() if isinstance(v, (int, float))}
-            if 'loss' in numbers: run.log(step=state.global_step, **numbers)
-    return Log()
+            if 'loss' in numbers: seat.run.log(step=state.global_step, **numbers)
+    return Events()
 
-def _named(model, head, **kw):
-    "Name and model, from a folder or an object."
+def _resume(seat, trainer):
+    "The folder from which the trainer reads how far it was, or None; the rest is taken up by the checkpoint."
+    seat.trainer, keep = trainer, seat.callbacks[-1]
+    keep.folder = seat.run.folder/'checkpoints'
+    if not (step := keep.newest(seat)): return None
+    state = read_json(keep.folder/f'step{step:08d}'/'state.json')['callbacks']['_Position']
+    write_json(seat.run.folder/'trl'/'trainer_state.json', state['trainer'])
+    return str(seat.run.folder/'trl')
+
+def _named(model, head='causal_lm', **kw):
+    "What a recipe says of a model, and the model, from a folder or an object."
     if isinstance(model, (str, Path)): return str(model), load_model(model, head, **kw)
-    return model.config.model_type, model
+    return dict(name=model.config.model_type, weights=fingerprint(*(p.detach().float().cpu().numpy() for p in model.parameters()))), model
 
 def _recipe(name, objective, pairs, vocab, epochs, fields):
     chosen = dict(window=512, batch=8, lr=1e-6, schedule='linear', weight_decay=0., warmup=.1)|fields
     steps = math.ceil(len(pairs)*epochs/chosen['batch'])
     return Recipe(weights={'pairs': 1.}, tokens=steps*chosen['batch']*chosen['window'], model=name, objective=objective, vocab=vocab, data=fingerprint(pairs), **chosen)
 
-def _train(kind, model, head, pairs, folder, tokenizer, objective, epochs, long, make, fields, **kw):
-    "Check the pairs, train, leave a run."
+def _train(kind, model, head, pairs, folder, tokenizer, objective, epochs, long, make, save, fields, **kw):
+    "Check the pairs, train or go on, leave a run."
     trl, folder = need('trl', 'preference'), Path(folder)
     from datasets import Dataset, disable_progress_bars
     disable_progress_bars()
@@ -98,19 +147,15 @@ def _train(kind, model, head, pairs, folder, tokenizer, objective, epochs, long,
     if not isinstance(rows[0]['prompt'], str): with_template(tok)
     name, made = _named(model, head, **kw)
     recipe = _recipe(name, objective, rows, len(tok), epochs, fields)
-    if (folder/'run.json').exists():
-        old = Run(folder)
-        if old.recipe!=recipe: raise ValueError(f"{folder} holds a run of another recipe ({old.record['id']}, this is {recipe.fingerprint}); choose another folder or remove it")
-        if old.status=='done': return old
-        (folder/'metrics.jsonl').unlink(missing_ok=True)
+    if done := run_there(folder, recipe): return done
     run = Run.start(folder, recipe, pairs=len(rows), dropped=dropped, trl=trl.__version__)
     with run_of(run):
         made.config.pad_token_id = tok.pad_token_id
-        trainer = make(trl, add_adapter(made, recipe.adapter, recipe.steps, recipe.seed), Dataset.from_list(rows), tok, _settings(recipe, folder, recipe.steps), _logger(run))
-        trainer.train()
-        save_adapted(trainer.accelerator.unwrap_model(trainer.model), folder, tok)
-        run.finish('done', digest=file_hash(trained_weights(folder)), loss=float(trainer.state.log_history[-1]['train_loss']))
-    return Run(folder)
+        seat = _Seat(recipe, run, [*adapter_callbacks(recipe.adapter), _Position(), Checkpoint(*save)])
+        trainer = make(partial(_seated, seat=seat), trl, add_adapter(made, recipe.adapter, recipe.steps, recipe.seed), _settings(recipe, folder, recipe.steps),
+                       dict(train_dataset=Dataset.from_list(rows), processing_class=tok, callbacks=[_events(seat)]))
+        trainer.train(resume_from_checkpoint=_resume(seat, trainer))
+        return leave(seat, tok)
 
 def dpo(
     model,            # pretrained: a folder, a name on the hub, a GGUF file, or a transformers model
@@ -122,15 +167,18 @@ def dpo(
     loss:str='sigmoid', # one of TRL's: 'sigmoid', 'ipo', 'hinge', 'robust', ...
     epochs:float=1.,
     long='refuse',    # pairs longer than the window: 'refuse' or 'drop'
+    save:tuple=(100, 20.), # a checkpoint every so many steps, but not within so many seconds; a run that was stopped goes on
     **fields          # of the Recipe: lr (1e-6), batch (8), window (512), adapter, seed, ...
 )->Run:
     "Direct preference optimisation; leaves a Run."
-    def make(trl, made, data, tok, settings, log):
-        other = reference if reference is None or not isinstance(reference, (str, Path)) else load_model(reference)
+    def make(seated, trl, made, settings, given):
+        other = against
         if other is None and not hasattr(made, 'peft_config'): other = copy.deepcopy(made)   # TRL would load it again by the name of the model, and one made from a configuration has none
-        return trl.DPOTrainer(made, other, trl.DPOConfig(**settings, beta=beta, loss_type=[loss]), train_dataset=data, processing_class=tok, callbacks=[log])
+        return seated(trl.DPOTrainer)(made, other, trl.DPOConfig(**settings, beta=beta, loss_type=[loss]), **given)
     if not beta>0: raise ValueError(f"dpo: beta={beta} must be > 0 (0.1 is usual; smaller lets the model move further from the reference)")
-    return _train('dpo', model, 'causal_lm', pairs, folder, tokenizer, dict(name='dpo', beta=beta, loss=loss), epochs, long, make, fields)
+    known, against = (None, None) if reference is None else _named(reference)
+    objective = dict(name='dpo', beta=beta, loss=loss) | ({} if known is None else dict(reference=known))
+    return _train('dpo', model, 'causal_lm', pairs, folder, tokenizer, objective, epochs, long, make, save, fields)
 
 def reward_model(
     model,            # pretrained, as in dpo; it gets a head with one number
@@ -139,10 +187,11 @@ def reward_model(
     tokenizer=None,   # None: the model's own
     epochs:float=1.,
     long='refuse',    # pairs longer than the window: 'refuse' or 'drop'
+    save:tuple=(100, 20.), # a checkpoint every so many steps, but not within so many seconds; a run that was stopped goes on
     **fields          # of the Recipe: lr (1e-6), batch (8), window (512), adapter, seed, ...
 )->Run:
     "A model that scores answers; leaves a Run whose model has a sequence_classification head with one output."
-    def make(trl, made, data, tok, settings, log):
+    def make(seated, trl, made, settings, given):
         if made.config.num_labels!=1: raise ValueError(f"reward_model: the model has {made.config.num_labels} outputs; a reward is one number: give a folder, or load_model(..., 'sequence_classification', labels=1)")
-        return trl.RewardTrainer(made, trl.RewardConfig(**settings), train_dataset=data, processing_class=tok, callbacks=[log])
-    return _train('reward_model', model, 'sequence_classification', pairs, folder, tokenizer, 'reward', epochs, long, make, fields, labels=1)
+        return seated(trl.RewardTrainer)(made, trl.RewardConfig(**settings), **given)
+    return _train('reward_model', model, 'sequence_classification', pairs, folder, tokenizer, 'reward', epochs, long, make, save, fields, labels=1)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from .callbacks import Log, StopOnNaN
 from .core import fingerprint
-from .learner import Batches
+from .learner import Batches, run_there
 from .models import build, save_model
 from .optimizers import param_groups
 from .recipe import Recipe, lr_at, spec_of
@@ -187,7 +187,7 @@ def train_swarm(
     "Train all at once; what is finished is taken as it is, what was stopped goes on."
     folder = Path(folder)
     _check_swarm(recipes)
-    left = {n: r for n,r in recipes.items() if not _is_done(folder/n, r)}
+    left = {n: r for n,r in recipes.items() if not run_there(folder/n, r)}
     if left: _train_stack(left, tokens, folder, tokenizer, device, save_seconds, callback, quiet)
     return [Run(folder/n) for n in recipes]
 
@@ -200,11 +200,6 @@ def _check_swarm(recipes):
         for k in SHARED:
             if getattr(r, k)!=getattr(base, k): raise ValueError(f"train_swarm: {n} has {k}={getattr(r, k)!r}, {first} has {getattr(base, k)!r}; a stack shares {', '.join(SHARED)}: call once for each shape")
 
-def _is_done(folder, recipe):
-    if not (folder/'run.json').exists(): return False
-    run = Run(folder)
-    if run.recipe!=recipe: raise ValueError(f"{folder} holds a run of another recipe ({run.record['id']}, this is {recipe.fingerprint}); choose another folder or remove it")
-    return run.status=='done'
 
 # %% ../nbs/39_swarm.ipynb #3f8e494c
 class Swarm:

@@ -13,10 +13,13 @@ from pathlib import Path
 from .callbacks import Callback
 from .core import did_you_mean, fingerprint, need, plain, seed_of
 from .index import process_lives
+from .jobs import StopWithParent
+from .pool import in_processes
 from .recipe import Recipe, spec_of
 from .run import Run
-from .show import template
+from .show import Live, template
 from .store import read_json, read_jsonl, write_json
+from .tokens import Tokens
 
 # %% ../nbs/53_tune.ipynb #56e1e9f6
 def check_space(space:dict, recipe:Recipe):
@@ -95,6 +98,7 @@ def tune(
     tokens:dict=None,      # source -> Tokens, for `train`
     fit=None,              # instead of tokens: (recipe, folder, callbacks) -> Run
     trials:int=20,         # in all, those of earlier calls included
+    jobs:int=1,            # trials at a time, each in a process with one thread; `fit` is then a function of a module
     metric:str='loss',     # a column of the run's metrics; its last value counts
     higher:bool=False,     # more is better
     seed:int=0,
@@ -106,27 +110,45 @@ def tune(
     check_space(space, recipe)
     folder = Path(folder)
     _same_search(folder, dict(recipe=plain(recipe), space=plain(space), metric=metric, higher=higher, seed=seed))
-    study, ends = _study(folder, prune), need('optuna').trial.TrialState
-    fit = fit or _fit(tokens, options)
-    while True:
-        known = study.get_trials(deepcopy=False)
-        trial = _adopt(study, known)
-        if trial is None and len(known)>=trials: break
-        study.sampler = _sampler(seed, len(known) if trial is None else trial.number)
-        _one(study, trial or study.ask(), known, recipe, space, folder, fit, metric, -1. if higher else 1., ends)
+    job = dict(recipe=recipe, space=space, folder=folder, trials=trials, metric=metric, sign=-1. if higher else 1., seed=seed, prune=prune)
+    if jobs>1: _side_by_side(job, tokens, fit, options, jobs)
+    else: _search(job, fit or _fit(tokens, options))
     return Tuning(folder)
 
-def _one(study, trial, known, recipe, space, folder, fit, metric, sign, ends):
+def _search(job, fit, callbacks=()):
+    "Trials until there are enough; any number of processes may do this in one folder."
+    study, ends = _study(job['folder'], job['prune']), need('optuna').trial.TrialState
+    while (got := _next(study, job)) is not None: _one(study, *got, job, fit, callbacks, ends)
+
+def _next(study, job):
+    "A trial for this process alone, its recipe, and the trials there were; None if there are enough. One process at a time."
+    lock = need('optuna.storages.journal').JournalFileOpenLock(str(job['folder']/'next'))
+    lock.acquire()
+    try:
+        known = study.get_trials(deepcopy=False)
+        trial = _adopt(study, known)
+        if trial is None and len(known)>=job['trials']: return None
+        study.sampler = _sampler(job['seed'], len(known) if trial is None else trial.number)
+        trial = trial or study.ask()
+        trial.set_user_attr('who', dict(host=socket.gethostname(), pid=os.getpid(), since=time.time()))
+        made = changed(job['recipe'], {k: _choose(trial, k, v) for k,v in job['space'].items()})
+        trial.set_user_attr('recipe', made.fingerprint)
+        return trial, made, known
+    finally: lock.release()
+
+def _one(study, trial, made, known, job, fit, callbacks, ends):
     "Train one trial, or take what has been trained already, and tell Optuna."
-    trial.set_user_attr('who', dict(host=socket.gethostname(), pid=os.getpid(), since=time.time()))
-    made = changed(recipe, {k: _choose(trial, k, v) for k,v in space.items()})
-    trial.set_user_attr('recipe', made.fingerprint)
-    twin = next((t for t in known if t.user_attrs.get('recipe')==made.fingerprint and t.state.is_finished()), None)
+    folder, metric, sign = (job[k] for k in ('folder', 'metric', 'sign'))
+    twin = next((t for t in known if t.user_attrs.get('recipe')==made.fingerprint and (t.state.is_finished() or t.number<trial.number)), None)
+    while twin is not None and not twin.state.is_finished():                # another process is at it
+        time.sleep(.2)
+        twin = next(t for t in study.get_trials(deepcopy=False) if t.number==twin.number)
+        if not twin.state.is_finished() and not _lives(twin): twin = None
     if twin is not None:
         trial.set_user_attr('same_as', twin.number)
         return study.tell(trial, twin.value if twin.state!=ends.FAIL else None, twin.state)
     pruner = _Prune(trial, metric, sign, next((set(t.intermediate_values) for t in known if t.number==trial.number), set()))
-    try: run = fit(made, folder/'runs'/made.fingerprint, [pruner])
+    try: run = fit(made, folder/'runs'/made.fingerprint, [pruner, *callbacks])
     except FloatingPointError as e:                                         # a loss that is not finite is an answer: these values are no good
         trial.set_user_attr('reason', str(e))
         return study.tell(trial, state=ends.FAIL)
@@ -138,6 +160,27 @@ def _fit(tokens, options):
     "Pretraining, as a function of recipe, folder and callbacks."
     from llmbench.learner import train
     return lambda recipe, folder, callbacks: train(recipe, tokens, folder, callbacks=callbacks, **dict(progress=False)|options)
+
+def _side_by_side(job, tokens, fit, options, jobs):
+    "The search by several processes on one journal."
+    if fit is not None and ('__main__' in getattr(fit, '__module__', '__main__') or '<' in fit.__qualname__): raise ValueError(f"tune: jobs={jobs} starts processes, which import fit: it must be a function of a module, not of a notebook or a lambda; or jobs=1")
+    shut = lambda given: given and {k: str(t.folder) if isinstance(t, Tokens) else t for k,t in given.items()}
+    options = options | (dict(valid=shut(options['valid'])) if 'valid' in options else {})
+    study = _study(job['folder'], job['prune'])
+    live = Live('search', job['trials'])
+    def look(final):
+        ended = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
+        live.update(len(ended), f'{len(ended)} of {job["trials"]} trials ended', last=final)
+    in_processes([(_worker, job, shut(tokens), fit, options)]*jobs, jobs, 'tune', look)
+
+def _worker(job, tokens, fit, options):
+    "One of several processes of a search."
+    import torch
+    torch.set_num_threads(1)
+    opened = lambda given: given and {k: Tokens.open(t) if isinstance(t, str) else t for k,t in given.items()}
+    if 'valid' in options: options['valid'] = opened(options['valid'])
+    try: _search(job, fit or _fit(opened(tokens), options), [StopWithParent()])
+    except SystemExit: os._exit(1)
 
 def _study(folder, prune=True):
     "The search in a folder."
@@ -157,10 +200,13 @@ def _sampler(seed, number):
 def _adopt(study, known):
     "A trial whose process is gone, to go on with; None if there is none."
     optuna = need('optuna')
-    for t in known:
-        who = t.user_attrs.get('who', dict(host=socket.gethostname(), pid=None, since=0.))
-        if t.state!=optuna.trial.TrialState.RUNNING or who['host']!=socket.gethostname() or who['pid']==os.getpid(): continue
-        if who['pid'] is None or not process_lives(who['pid'], who['since']): return optuna.trial.Trial(study, t._trial_id)
+    left = next((t for t in known if t.state==optuna.trial.TrialState.RUNNING and not _lives(t)), None)
+    return left and optuna.trial.Trial(study, left._trial_id)
+
+def _lives(t)->bool:
+    "Whether the process of a running trial is there, as far as this machine knows."
+    who = t.user_attrs.get('who', dict(host=socket.gethostname(), pid=None, since=0.))
+    return who['host']!=socket.gethostname() or who['pid'] not in (None, os.getpid()) and process_lives(who['pid'], who['since'])
 
 def _same_search(folder, inputs):
     "Refuse to mix two searches in one folder."

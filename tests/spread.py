@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from llmbench.callbacks import EMA, Callback, EvalEvery
+from llmbench.core import fingerprint
 from llmbench.learner import train
 from llmbench.ranks import is_first, ranks
 from llmbench.recipe import Recipe
@@ -15,6 +16,7 @@ from llmbench.tokens import open_tokens
 
 STEPS = 24
 OTHERS = dict(muon=dict(optimizer='muon'), lora=dict(adapter='lora'), half=dict(precision='bf16_weights')) # 8 steps each
+ROBUST = dict(fgm={}, pgd=dict(steps=2), freelb=dict(start=0., steps=2), smart=dict(weight=0.), noisy=dict(name='smart'), rdrop={}) # 4 steps each; the last two draw numbers, each process its own
 
 def recipe(**changes):
     return Recipe(weights={'topics': .5, 'licences': .5}, tokens=STEPS*8*32, size=1, vocab=400, window=32, batch=8, max_epochs=99.).but(**changes)
@@ -46,8 +48,19 @@ def go(shards, folder, stop=None, **how):
     except KeyboardInterrupt: pass
     if rows.seen: write_json(Path(folder)/f'rows-{ranks()[0]}-of-{ranks()[1]}.json', rows.seen)
 
+class Same(Callback):
+    "What the weights of this process are in the end."
+    def __init__(self, folder): self.folder = Path(folder)
+    def after_fit(self, learner): write_json(self.folder/f'weights-{ranks()[0]}.json', fingerprint(*(p.detach().numpy() for p in learner.model.parameters())))
+
+def tough(shards, folder, method):
+    "A short run with robust training."
+    r = recipe(tokens=4*8*32, accumulate=2, objective=dict(name='causal_lm', robust=dict(name=method)|ROBUST[method]), model=dict(name='llama', **(dict(attention_dropout=.1) if method=='rdrop' else {})))
+    train(r, open_tokens(Path(shards)/'train'), folder, callbacks=[Same(folder)])
+
 def do(what, shards, folder):
     where = Path(folder)/what
+    if what.removesuffix('_two') in ROBUST: return tough(shards, where, what.removesuffix('_two'))
     if what=='uneven':
         try: train(recipe(batch=7, tokens=7*32), open_tokens(Path(shards)/'train'), where)
         except ValueError as e: return write_json(Path(folder)/f'uneven-{ranks()[0]}.json', str(e))

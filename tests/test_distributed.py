@@ -12,6 +12,7 @@ from llmbench.run import Run
 from llmbench.store import read_json, read_jsonl
 
 HERE = Path(__file__).parent
+SURE = ('fgm', 'pgd', 'freelb', 'smart') # draw no random numbers, as they are set in spread
 
 
 @pytest.fixture(scope='module')
@@ -43,14 +44,14 @@ def test_two_processes_are_one(shards, tmp_path, monkeypatch):
     "Two starts of two processes; everything is compared with one process."
     import torch
     torch.set_num_threads(1)
-    for what in spread.OTHERS: spread.do(what, shards, tmp_path)
+    for what in (*spread.OTHERS, *SURE): spread.do(what, shards, tmp_path)
     for what in ('one', 'from_one', 'from_one_fsdp'): spread.go(shards, tmp_path/what, stop=None if what=='one' else 'ctrl-c')
     start('torch.distributed.run --standalone --nproc-per-node 2 --max-restarts 1', shards, tmp_path,
-          'uneven', 'ddp', 'fsdp', 'fsdp_again', 'fsdp_lion', 'begun_here', 'begun_here_fsdp', 'from_one', 'from_one_fsdp', *(f'fsdp_{k}' for k in spread.OTHERS), 'killed')
+          'uneven', 'ddp', 'fsdp', 'fsdp_again', 'fsdp_lion', 'begun_here', 'begun_here_fsdp', 'from_one', 'from_one_fsdp', *(f'fsdp_{k}' for k in spread.OTHERS), *(f'{k}_two' for k in spread.ROBUST), 'killed')
     start('accelerate.commands.launch --use_fsdp --fsdp_version 2 --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no', shards, tmp_path, 'by_accelerate')
     for what in ('begun_here', 'begun_here_fsdp'): spread.do(f'{what}_on_one', shards, tmp_path)
     one = Run(tmp_path/'one')
-    runs = {p.parent.name: Run(p.parent) for p in tmp_path.glob('*/run.json') if p.parent.name.split('_')[-1] not in ('uneven', *spread.OTHERS)}
+    runs = {p.parent.name: Run(p.parent) for p in tmp_path.glob('*/run.json') if p.parent.name.split('_')[-1] not in ('uneven', *spread.OTHERS, *spread.ROBUST, 'two')}
     assert len(runs)==11 and all(r.status=='done' for r in runs.values())
     worst = {k: float(np.abs(losses(r)-losses(one)).max()) for k,r in runs.items() if k!='fsdp_lion'}
     assert max(worst.values())<1e-5, worst
@@ -58,6 +59,11 @@ def test_two_processes_are_one(shards, tmp_path, monkeypatch):
     assert max(map(abs, valid.values()))<1e-5, valid
     other = {k: abs(float(losses(Run(tmp_path/k))[-1]-losses(Run(tmp_path/f'fsdp_{k}'))[-1])) for k in spread.OTHERS}
     assert other['lora']<1e-5 and other['muon']<1e-3 and other['half']<1e-3, other # Muon orthogonalises in bf16: last bits of a gradient are seen (4e-5)
+    # robust training: what chooses its noise does as one process does, and all processes end with the same weights
+    tough = {k: float(np.abs(losses(Run(tmp_path/k))-losses(Run(tmp_path/f'{k}_two'))).max()) for k in SURE}
+    assert max(tough.values())<1e-5, tough
+    assert len({Run(tmp_path/f'{k}_two').metrics().loss.iloc[-1] for k in spread.ROBUST})>3
+    assert all(read_json(tmp_path/f'{k}_two'/'weights-0.json')==read_json(tmp_path/f'{k}_two'/'weights-1.json') for k in spread.ROBUST)
     # the data order, also of runs that changed their number of processes
     expected = rows_of(tmp_path/'one', 1)
     assert len(expected)==spread.STEPS and rows_of(tmp_path/'ddp', 2)==expected

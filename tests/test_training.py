@@ -87,3 +87,27 @@ def test_the_number_of_workers_does_not_change_the_result(shards, tmp_path):
         runs = train_all([job(shards, tmp_path/f'{workers}-{i}', seed=i, tokens=8_192) for i in range(2)], workers=workers)
         digests.append([r.record['digest'] for r in runs])
     assert digests[0]==digests[1] and digests[0][0]!=digests[0][1]
+
+
+def test_a_search_of_two_processes_loses_a_worker_and_goes_on(shards, tmp_path):
+    from llmbench.tokens import open_tokens
+    from llmbench.tune import Tuning, tune
+    recipe = Recipe(weights={'topics': .5, 'licences': .5}, tokens=16_384, size=1, vocab=400, window=32, max_epochs=99.)
+    search = dict(recipe=recipe, space={'lr': [1e-3, 1e-2], 'seed': (0, 2)}, folder=tmp_path/'search', tokens=open_tokens(shards/'train'), trials=6)
+    killed = []
+
+    def kill_one():
+        while not killed:
+            time.sleep(.05)
+            for path in (tmp_path/'search').glob('runs/*/metrics.jsonl'):
+                record = read_json(path.parent/'run.json')
+                if record['status']=='running': killed.append(path.parent.name); return os.kill(record['pid'], signal.SIGKILL)
+    threading.Thread(target=kill_one, daemon=True).start()
+    with pytest.raises(RuntimeError, match='run again to go on'): tune(jobs=2, checkpoint_every=8, **search)
+    left = Tuning(tmp_path/'search').table()
+    assert 'running' in set(left.state) and killed[0] in set(left.recipe)
+    found = tune(checkpoint_every=8, **search) # here: what two began one can end
+    table = found.table()
+    assert len(table)==6 and set(table.state)<={'complete', 'pruned'} and table.recipe[:len(left)].tolist()==left.recipe.tolist()
+    done = table[(table.state=='complete')&table.same_as.isna()]
+    assert done.recipe.is_unique and all(Run(tmp_path/'search'/'runs'/r).status=='done' for r in done.recipe)

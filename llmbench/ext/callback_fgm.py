@@ -6,12 +6,11 @@
 __all__ = []
 
 # %% ../../nbs/ext/callback_fgm.ipynb #5142c92c
-from ..callbacks import Callback
-from ..robust import Noise, robust, unit
+from ..robust import Noise, Robust, robust, unit
 
 # %% ../../nbs/ext/callback_fgm.ipynb #57f77ac5
 @robust(name='fgm', source='Miyato, Dai & Goodfellow 2017, arXiv:1605.07725, eq. 4 and 5')
-class FGM(Callback):
+class FGM(Robust):
     "The loss at the text and one step up its gradient."
     def __init__(self, size:float=.1): # epsilon: the norm of a row's perturbation, about a hundredth of that of its embeddings
         if not size>0: raise ValueError(f"fgm: size={size} must be > 0 (the norm of what is added to the embeddings of a row; about a hundredth of theirs is usual)")

@@ -6,12 +6,11 @@
 __all__ = []
 
 # %% ../../nbs/ext/callback_freelb.ipynb #632c22f5
-from ..callbacks import Callback
-from ..robust import Noise, robust, unit, within
+from ..robust import Noise, Robust, robust, unit, within
 
 # %% ../../nbs/ext/callback_freelb.ipynb #136a1e53
 @robust(name='freelb', source='Zhu et al. 2020, arXiv:1909.11764, algorithm 1')
-class FreeLB(Callback):
+class FreeLB(Robust):
     "The mean gradient over a climb from a random neighbour."
     def __init__(self,
         size:float=.6,   # epsilon: largest norm of a row's perturbation

@@ -6,12 +6,11 @@
 __all__ = []
 
 # %% ../../nbs/ext/callback_pgd.ipynb #e9a725a6
-from ..callbacks import Callback
-from ..robust import Noise, robust, unit, within
+from ..robust import Noise, Robust, robust, unit, within
 
 # %% ../../nbs/ext/callback_pgd.ipynb #a0f0e99e
 @robust(name='pgd', source='Madry et al. 2018, arXiv:1706.06083, sec. 2.1')
-class PGD(Callback):
+class PGD(Robust):
     "The loss at the text and at the worst neighbour found in several steps."
     def __init__(self,
         size:float=.1,     # epsilon: largest norm of a row's perturbation, about a hundredth of that of its embeddings

@@ -8,12 +8,11 @@ __all__ = []
 # %% ../../nbs/ext/callback_rdrop.ipynb #f591e867
 from functools import partial
 
-from ..callbacks import Callback
-from ..robust import divergence, outputs_seen, robust
+from ..robust import Robust, divergence, outputs_seen, robust
 
 # %% ../../nbs/ext/callback_rdrop.ipynb #96067e7c
 @robust(name='rdrop', source='Liang et al. 2021, arXiv:2106.14448, eq. 2 to 4')
-class RDrop(Callback):
+class RDrop(Robust):
     "Two passes with different dropout, and their divergence."
     def __init__(self, weight:float=1.): # alpha; the paper takes 1 to 5
         if not weight>0: raise ValueError(f"rdrop: weight={weight} must be > 0 (the paper takes 1 to 5)")

@@ -9,12 +9,11 @@ __all__ = []
 from copy import deepcopy
 from functools import partial
 
-from ..callbacks import Callback
-from ..robust import Noise, divergence, outputs_seen, robust
+from ..robust import Noise, Robust, divergence, outputs_seen, robust
 
 # %% ../../nbs/ext/callback_smart.ipynb #8a42e64b
 @robust(name='smart', source='Jiang et al. 2020, arXiv:1911.03437, eq. 1 to 5, algorithm 1')
-class Smart(Callback):
+class Smart(Robust):
     "Smoothness around each text and closeness to the model of the steps before."
     def __init__(self,
         weight:float=1.,      # lambda_s, of the smoothness
