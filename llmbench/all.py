@@ -75,6 +75,7 @@ from .statistics import *
 from .slices import *
 from .contrasts import *
 from .report import *
+from .aims import *
 from .explain import *
 from .influence import *
 from .errors import *

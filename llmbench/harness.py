@@ -13,6 +13,7 @@ import numpy as np
 
 from .core import need, plain
 from .prompts import LETTERS
+from .questions import picked
 from .scored import Scored, score_rows
 from .store import read_json, whole
 
@@ -40,6 +41,7 @@ def _rows(task, n):
     out = []
     for i in range(n):
         q, prompt = task.question(i), task.prompt(i)
+        if q.choices and isinstance(q.target, list): raise ValueError(f"export_task: row {i} of task {task.name!r} has several right choices; the harness knows one a row: leave such rows out")
         if not isinstance(prompt, str): raise ValueError(f"export_task: row {i} of task {task.name!r} is a conversation; the harness reads text: give prompts")
         out.append(dict(row=task.ids[i], source=str(task.items[i].get('source', task.name)), context=prompt, choices=list(q.choices), gold=q.names.index(q.target) if q.choices else 0, target=q.target if q.target is not None else ''))
     return out
@@ -103,7 +105,7 @@ def _row(name, s, output, task):
         texts = doc['choices'] if isinstance(doc.get('choices'), list) and len(doc['choices'])==len(lp) else [str(_arg(args, i, 1)).strip() for i in range(len(lp))]
         if task is not None: names = list(task.question(task.ids.index(row['row'])).names)
         p = np.exp(lp-lp.max())
-        best = lambda x: names[int(np.argmax(x))]
+        best = lambda x: picked(task.asked, names, x) if task is not None else names[int(np.argmax(x))]
         chars, size = np.array([[max(1, len(t)), max(1, len(t.encode()))] for t in texts]).T
         row |= dict(answer=best(lp), answer_norm=best(lp/chars), answer_bytes=best(lp/size), target=names[int(gold)] if str(gold).isdigit() and int(gold)<len(names) else gold, choices=texts, loglik=lp.tolist(), probabilities=dict(zip(names, (p/p.sum()).tolist())))
     elif output=='loglikelihood_rolling':

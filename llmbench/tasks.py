@@ -21,7 +21,7 @@ from .features import as_rows
 from .metrics import suits
 from .overlap import overlap_words, row_overlap
 from .prompts import Shots, fill_template, messages_of, prompt_of
-from .questions import kinds, words_of
+from .questions import kinds, picked, words_of
 from .scored import Scored, score_rows
 from .show import Live
 from .store import is_made, once, read_json, write_json
@@ -72,7 +72,8 @@ class Task:
     @cached_property
     def items(self)->list:
         "The rows as dicts, by our names of their fields."
-        return _renamed(_read(self.rows), self.fields)
+        rows = _renamed(_read(self.rows), self.fields)
+        return [_also(r, self.asked.also) for r in rows] if self.asked.also else rows
 
     @cached_property
     def words(self)->dict: return words_of(self) # label -> what a model says for it
@@ -122,6 +123,8 @@ class Task:
     def __repr__(self): return f"Task({self.name!r}: {self.kind}, {len(self):,} rows, {', '.join(self.measures)}{f', {self.shots} shots' if self.shots else ''})"
 
 def _told(rows): return [{str(k): v if isinstance(v, (str, int, float, bool, type(None))) else str(v) for k,v in r.items() if str(k)[:1]!='_'} for r in rows]
+
+def _also(row, names): return row|{ours: row[theirs] for ours,theirs in names.items() if theirs in row and not {ours, 'text'} & {*row}}
 
 def _renamed(rows, fields):
     if not fields: return rows
@@ -226,13 +229,13 @@ def _read_texts(model, task, tokenizer, rows, qs, batch_tokens):
 
 def _choose(model, task, tokenizer, rows, qs, batch_tokens):
     "The likeliest choice, also for each character and each byte of it, as lm-evaluation-harness counts (acc, acc_norm, acc_bytes)."
-    if any(isinstance(q.target, list) for q in qs): raise ValueError(f"evaluate: rows of task {task.name!r} have several labels each; a language model chooses one: take a fine-tuned classifier")
+    if any(isinstance(q.target, list) for q in qs) and not task.asked.ranks: raise ValueError(f"evaluate: rows of task {task.name!r} have several labels each; a language model chooses one: take a fine-tuned classifier")
     prompts = [task.prompt(i, q) for i,q in zip(rows, qs)]
     before = [task.option('delimiter') if isinstance(p, str) else '' for p in prompts]
     groups, most = encode_choices(tokenizer, [(p, [d+c for c in q.choices]) for p,d,q in zip(prompts, before, qs)]), longest_input(model, tokenizer)
     out = []
     for q,lp in zip(qs, choice_logp(model, groups, min(task.window or most, most), batch_tokens)):
-        best = lambda x: q.names[int(np.argmax(x))]
+        best = lambda x: picked(task.asked, q.names, x)
         p = np.exp(lp-lp.max())
         out.append(dict(answer=best(lp), answer_norm=best(lp/np.array([len(c) for c in q.choices])), answer_bytes=best(lp/np.array([len(c.encode()) for c in q.choices])),
                         choices=list(q.choices), loglik=lp.tolist(), probabilities=dict(zip(q.names, (p/p.sum()).tolist()))))
@@ -346,5 +349,6 @@ def scored_answers(
     if task.tokens is not None: raise ValueError(f"scored_answers: task {task.name!r} holds tokens, which are read and not answered; give a task with rows")
     answers = list(answers)
     if len(answers)!=len(task.items): raise ValueError(f"scored_answers: {len(answers):,} answers for {len(task.items):,} rows of task {task.name!r}; give one for each row, in their order")
+    if task.asked.ranks: answers = [a if isinstance(a, Mapping) else task.asked.of_head(a, task.items[i], task) for i,a in enumerate(answers)]
     said = [_asked_for(task.question(i))|(a if isinstance(a, Mapping) else dict(answer=a)) for i,a in enumerate(answers)]
     return _scored(task, dict(enumerate(plain(said))), len(said), 0., None, None)

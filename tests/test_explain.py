@@ -111,6 +111,48 @@ def test_masked_models_and_pairs(trained, tmp_path):
     e = explain(two, ('the room', 'moor eht'), 'integrated_gradients')
     assert {k for k,_,_ in e.spans}=={0, 1} and e.html().count('<p style')==2
 
+TEXTS = dict(token_classification=('the room was cold today', ('cold', 'B-x')), question_answering=(dict(question='which room', context='the food was cold'), 'food was'), seq2seq_lm=('房间 was cold', ' warm room'))
+
+@pytest.mark.parametrize('head', TEXTS)
+def test_heads_that_say_many_things(head, trained):
+    "The number is what transformers' own loss says; it is divided as by brute force."
+    import torch
+    from llmbench.explain import deletion_curve, explain, open_model
+    from llmbench.features import set_specials, with_specials
+    from llmbench.models import build
+    from llmbench.recipe import Recipe
+    tok, labels = open_model(trained[0])[1], ['O', 'B-x', 'I-x'] if head=='token_classification' else None
+    if head=='seq2seq_lm': tok = with_specials(tok, 't5', sentinels=0)
+    model = set_specials(build(Recipe(weights={'a': 1.}, tokens=4096, vocab=len(tok), window=32, model='t5' if head=='seq2seq_lm' else 'bert'), head, labels), tok).eval()
+    with torch.no_grad():
+        for p in model.parameters(): p.mul_(2 if p.ndim>1 else 1)                  # far from a straight line
+    text, target = TEXTS[head]
+    e = explain(model, text, 'occlusion', target, tok)
+    x, goal = torch.tensor(e.asked.ids)[None], e.asked.goal
+    if head=='token_classification':
+        y = torch.full_like(x, -100).index_fill(1, torch.tensor([e.asked.place]), 1)
+        nats = -model(x, labels=y).loss.item()
+        number, said = nats-math.log1p(-math.exp(nats)), tok.decode([x[0, e.asked.place]])
+        assert said.strip()[:1]=='c' and e.target=='cold = B-x'
+    elif head=='question_answering':
+        number = -2*model(x, token_type_ids=torch.tensor(e.asked.types)[None], start_positions=torch.tensor([goal[0]]), end_positions=torch.tensor([goal[1]])).loss.item()
+        assert tok.decode(x[0, goal[0]:goal[1]+1]).strip()=='food was'
+    else:
+        number = -model(x, labels=torch.tensor(goal)[None]).loss.item()*len(goal)
+        assert tok.decode(goal)==target
+        first = explain(model, text, 'occlusion', ('', ' warm'), tok).score
+        assert first+explain(model, text, 'occlusion', (' warm', ' room'), tok).score==pytest.approx(e.score, abs=1e-4)
+    assert e.score==pytest.approx(number, abs=1e-3)
+    F = len(e.units)
+    assert np.allclose(e.values, e.score-e.asked.score(np.ones((F, F))-np.eye(F)), atol=1e-4)
+    g, s = explain(model, text, {'name': 'integrated_gradients', 'steps': 200}, target, tok), explain(model, text, {'name': 'shap', 'samples': 400}, target, tok)
+    scale = np.abs(g.values).max()
+    assert abs(g.gap)<.05*scale and np.abs(s.values-shapley(s.asked.score, F)).max()<.3*np.abs(s.values).max() and abs(s.gap)<1e-2
+    d = deletion_curve(e, draws=3)
+    assert d.curve[0]==e.score and d.curve[-1]==pytest.approx(e.blank, abs=1e-5)
+    own = explain(model, text, 'occlusion', tokenizer=tok)                          # without a target: what the model says
+    assert own.target and np.isfinite(own.values).all()
+
 heavy = pytest.mark.skipif(not os.environ.get('LLMBENCH_HEAVY'), reason='a 135M model: set LLMBENCH_HEAVY=1')
 
 @heavy

@@ -27,10 +27,12 @@ def token_classification(
     "The tag of each word."
     return labelled(model, batch, smoothing)
 
+def _given(row): return row.get('tokens', row.get('words') if 'text' not in row else None) # the words of a row that has no text
+
 def _words(i, row, tags=True):
     "Words of a row, their characters (None if it gives the words), their tags."
-    if 'tokens' in row:
-        words = [str(w) for w in row['tokens']]
+    if (given := _given(row)) is not None:
+        words = [str(w) for w in given]
         if not tags: return words, None, None
         if len(column([row], 'tags')[0])!=len(words): raise ValueError(f"row {i} has {len(words)} tokens and {len(row['tags'])} tags; give one tag a token")
         return words, None, [str(t) for t in row['tags']]
@@ -68,7 +70,7 @@ def _tags(rows):
 
 @encoders(name='token_classification')
 def _encode(
-    rows,               # with 'tokens' and 'tags', or with 'text' and 'entities' (dicts of start, end, label)
+    rows,               # with 'tokens' (or 'words') and 'tags', or with 'text' and 'entities' (dicts of start, end, label)
     tokenizer, window,
     labels:list=None,   # all tags, in the model's order; None: those of the rows
     pieces:str='first', # which pieces of a word carry its tag: 'first' or 'all'
@@ -92,13 +94,13 @@ def _tag(model, rows, tokenizer, window):
     for f,z in zip(features, outputs_of(model, features, tokenizer)):
         for w,a in zip(f['_words'], f['_first']): out[f['row']][w] = model.config.id2label[int(z[a].argmax())]
     spans = lambda i,r,at: [dict(start=at[a][0], end=at[b-1][1], label=x, text=r['text'][at[a][0]:at[b-1][1]]) for a,b,x in bio_spans(out[i])]
-    return [out[i] if 'tokens' in r else spans(i, r, _words(i, r, False)[1]) for i,r in enumerate(rows)]
+    return [out[i] if _given(r) is not None else spans(i, r, _words(i, r, False)[1]) for i,r in enumerate(rows)]
 
 @scorers(name='token_classification')
 def _score(answers, rows):
     "Precision, recall and F1 of whole spans (both ends and the kind right); accuracy of tags where they mean no spans."
-    if 'tokens' in rows[0] and not any(str(t)[:2] in ('B-', 'I-') for r in rows for t in r['tags']): return dict(accuracy=float(np.mean([a==str(t) for x,r in zip(answers, rows) for a,t in zip(x, r['tags'])])))
+    if _given(rows[0]) is not None and not any(str(t)[:2] in ('B-', 'I-') for r in rows for t in r['tags']): return dict(accuracy=float(np.mean([a==str(t) for x,r in zip(answers, rows) for a,t in zip(x, r['tags'])])))
     of = lambda x: set(bio_spans(x)) if not x or isinstance(x[0], str) else {(e['start'], e['end'], e['label']) for e in x}
-    found, truth = [of(a) for a in answers], [of(list(r['tags']) if 'tokens' in r else r['entities']) for r in rows]
+    found, truth = [of(a) for a in answers], [of(list(r['tags']) if _given(r) is not None else r['entities']) for r in rows]
     hits, n, m = sum(len(a&t) for a,t in zip(found, truth)), sum(map(len, found)), sum(map(len, truth))
     return dict(f1=2*hits/max(1, n+m), precision=hits/max(1, n), recall=hits/max(1, m))
