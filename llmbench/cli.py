@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['DONE', 'FAILED', 'WRONG', 'STOPPED', 'VERBS', 'ENDS', 'BEGIN', 'pairs', 'as_json', 'paint', 'columns', 'cmd_run',
-           'parameters', 'describe', 'opt_run', 'cmd_sweep', 'opt_sweep', 'cmd_ls', 'opt_ls', 'cmd_show', 'opt_show',
-           'cmd_report', 'opt_report', 'cmd_verify', 'opt_verify', 'cmd_diff', 'opt_diff', 'cmd_resume', 'opt_resume',
-           'cmd_replay', 'opt_replay', 'cmd_new', 'opt_new', 'cmd_doctor', 'cmd_lab', 'cmd_completion',
-           'opt_completion', 'cmd_data', 'opt_data', 'cmd_mix', 'opt_mix', 'cmd_law', 'law_text', 'opt_law', 'parser',
-           'whole_line', 'readable', 'main']
+           'opt_run', 'cmd_sweep', 'opt_sweep', 'cmd_ls', 'opt_ls', 'cmd_show', 'opt_show', 'cmd_report', 'opt_report',
+           'cmd_verify', 'opt_verify', 'cmd_diff', 'opt_diff', 'cmd_resume', 'opt_resume', 'cmd_replay', 'opt_replay',
+           'cmd_new', 'opt_new', 'cmd_doctor', 'cmd_lab', 'cmd_completion', 'opt_completion', 'cmd_data', 'opt_data',
+           'cmd_mix', 'opt_mix', 'cmd_law', 'law_text', 'opt_law', 'parser', 'whole_line', 'readable', 'main']
 
 # %% ../nbs/62_cli.ipynb #d2029760
 import argparse, difflib, errno, json, os, sys
@@ -46,46 +45,33 @@ def columns(rows, head)->str: # rows of texts; the second column is a status
 # %% ../nbs/62_cli.ipynb #7f40669c
 def cmd_run(a):
     "execute a parameterised notebook: llmbench run mixture_search -p final_tokens=2e5 -o runs/mine"
-    from llmbench.batch import run_names, run_notebook
-    from llmbench.jobfiles import Mirror, fetch_job, is_remote, read_params
+    from llmbench.batch import run_notebook
+    from llmbench.jobfiles import fetch, is_remote, placed, read_params
+    from llmbench.parameters import described, find_notebook, parameters_of, run_names
     if a.list or not a.name:
-        names = [a.name] if a.name else run_names()
-        return as_json({n: parameters(n) for n in names}) if a.json else '\n\n'.join(describe(n) for n in names) or 'no run notebooks found'
-    name, params = fetch_job(a.name), read_params(*a.file)|pairs(a.param)
-    if is_remote(a.out or ''):
-        here = Path('runs')/a.out.rstrip('/').rsplit('/', 1)[-1]
-        with Mirror(here, a.out) as m: record = run_notebook(name, params, here)
-        print(f'{len(m.seen)} files at {a.out}; everything is in {here}', file=sys.stderr)
-    else: record = run_notebook(name, params, a.out)
+        known = {n: parameters_of(find_notebook(fetch(n))) for n in ([a.name] if a.name else run_names())}
+        return as_json(known) if a.json else '\n\n'.join(described(n, p) for n,p in known.items()) or 'no run notebooks found'
+    name, params, facts = fetch(a.name), read_params(*a.file)|pairs(a.param), dict(notebook_address=a.name) if is_remote(a.name) else {}
+    with placed(a.out) as out: record = run_notebook(name, params, out, facts=facts)
     return _ended(a, record)
-
-def parameters(name)->dict:
-    from llmbench.batch import find_notebook, parameters_of
-    return parameters_of(find_notebook(name))
-
-def describe(name)->str:
-    "A run notebook's parameters as help text."
-    rows = parameters(name)
-    wide = max((len(f"{k}={v['default']!r}") for k,v in rows.items()), default=0)
-    return '\n'.join([f'{name}', *(f"  -p {k+'='+repr(v['default']):<{wide}}  {v['type']}: {v['help']}" for k,v in rows.items())])
 
 def opt_run(v):
     v.add_argument('name', nargs='?', metavar='NAME', help='a run notebook (`llmbench run --list` shows them), the path of an .ipynb, or an address (s3://, gs://, abs://, file://)')
     v.add_argument('-p', '--param', action='append', default=[], metavar='NAME=VALUE', help='set a parameter (repeatable)')
     v.add_argument('-f', '--file', action='append', default=[], metavar='YAML', help='parameters from a file (repeatable; -p has the last word)')
-    v.add_argument('-o', '--out', metavar='FOLDER', help='folder of the results (runs/NAME); at an address the readable files are copied there')
+    v.add_argument('-o', '--out', metavar='FOLDER', help='folder of the results (runs/NAME), or an address where they are put while it runs and at the end')
     v.add_argument('--list', action='store_true', help='show the parameters and stop')
 
 # %% ../nbs/62_cli.ipynb #ea0a1cb0
 def cmd_sweep(a):
     "one job at many points: llmbench sweep pretrain -s lr='1e-4..1e-2 log' -s size=1,2 --how sobol -n 8 -o runs/lr"
-    from llmbench.jobfiles import read_params
+    from llmbench.jobfiles import fetch, is_remote, placed, read_params
     from llmbench.points import ways
     from llmbench.sweep import sweep
     from llmbench.sweep_report import report_sweep, sweep_summary
     told = read_params(*a.file)
     job, space = a.job or told.pop('job', None), {k: ways(k, v) for k,v in {**told.pop('space', {}), **pairs(a.space, '-s')}.items()}
-    points, fixed = a.table or told.pop('table', None) or space, {**told.pop('fixed', {}), **pairs(a.param)}
+    points, fixed = (fetch(a.table) if a.table else told.pop('table', None)) or space, {**told.pop('fixed', {}), **pairs(a.param)}
     if not job: raise ValueError("sweep: name a job: llmbench sweep pretrain -s lr=1e-3,1e-4 (a run notebook, a command in quotes with {lr} in it, or module:function)")
     if not points: raise ValueError("sweep: give a space with -s NAME=VALUES, or points with --table FILE")
     if a.table and space: raise ValueError('sweep: give a space with -s, or points with --table')
@@ -95,8 +81,9 @@ def cmd_sweep(a):
     if unknown: raise LookupError(f"sweep: the file says {', '.join(sorted(unknown))}; it may say job, space, table, fixed, how, n, at_once, devices, where, goal, higher, stop, retries, pause, patience, again, seed, out, options")
     folder = a.out or told.pop('out', None) or f'runs/sweep_{Path(str(job).split()[0]).stem}'
     options |= told.pop('options', {})
-    s = sweep(job, points, folder, fixed=fixed, quiet=a.json, **{**told, **given}, **options)
-    page = report_sweep(s)
+    with placed(folder) as here:
+        s = sweep(fetch(job) if is_remote(job) else job, points, here, fixed=fixed, quiet=a.json, **{**told, **given}, **options)
+        page = report_sweep(s)
     a.code = FAILED if s.status=='failed' else DONE
     if a.json: return as_json(dict(folder=str(s.folder), status=s.status, counts=s.counts(), best=s.best, points=s.table().astype(object).where(lambda t: t.notna(), None).to_dict('records')))
     failed = [f"{paint('failed', 'failed')} #{p['number']} {p['reason']}" for p in s.points() if p['status']=='failed']
@@ -112,7 +99,7 @@ def opt_sweep(v):
     v.add_argument('-p', '--param', action='append', default=[], metavar='NAME=VALUE', help='a parameter that is the same at every point (repeatable)')
     v.add_argument('-t', '--table', metavar='CSV', help='the points as a table: a column a parameter')
     v.add_argument('-f', '--file', action='append', default=[], metavar='YAML', help='all of this from a file: job, space, fixed, how, n, where, ...')
-    v.add_argument('-o', '--out', metavar='FOLDER', help='folder of the sweep (runs/sweep_JOB)')
+    v.add_argument('-o', '--out', metavar='FOLDER', help='folder of the sweep (runs/sweep_JOB), or an address')
     v.add_argument('--how', choices=['grid', 'random', 'sobol', 'optuna'], help='how points are spread over the space (grid; sobol if there is a range)')
     v.add_argument('-n', type=int, help='how many points')
     v.add_argument('--at-once', type=int, metavar='N', help='points at the same time (one a device)')
@@ -220,8 +207,9 @@ def opt_resume(v):
 
 def cmd_replay(a):
     "a run again with some parameters changed: llmbench replay runs/mine --with lr=3e-4"
+    from llmbench.jobfiles import placed
     from llmbench.record import replay
-    return _ended(a, replay(a.folder, pairs(a.with_, '--with'), a.out))
+    with placed(a.out) as out: return _ended(a, replay(a.folder, pairs(a.with_, '--with'), out))
 
 def opt_replay(v):
     v.add_argument('folder', help='folder of a run')
@@ -252,7 +240,7 @@ def cmd_doctor(a):
 def cmd_lab(a):
     "open JupyterLab on the first tutorial: llmbench lab"
     import subprocess
-    from llmbench.batch import run_folder
+    from llmbench.parameters import run_folder
     root = run_folder().parent
     first = root/'tutorials'/'first_mixture.ipynb'
     command = [sys.executable, '-m', 'jupyterlab', str(first if first.exists() else root)]
@@ -260,9 +248,9 @@ def cmd_lab(a):
 
 def cmd_completion(a):
     "completion for a shell: llmbench completion bash > ~/.local/share/bash-completion/completions/llmbench"
-    from llmbench.batch import run_names
     from llmbench.completion import SHELLS, words_of
-    text = SHELLS[a.shell](words_of(parser()), {n: list(parameters(n)) for n in run_names()})
+    from llmbench.parameters import find_notebook, parameters_of, run_names
+    text = SHELLS[a.shell](words_of(parser()), {n: list(parameters_of(find_notebook(n))) for n in run_names()})
     return as_json(dict(script=text)) if a.json else text.rstrip('\n')
 
 def opt_completion(v): v.add_argument('shell', choices=['bash', 'zsh', 'fish'])

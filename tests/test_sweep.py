@@ -13,7 +13,8 @@ import pytest
 
 from llmbench.points import fault_of, point_id, job_of
 from llmbench.store import read_json, write_json
-from llmbench.sweep import Sweep, halving, rule, sweep
+from llmbench.rules import halving, rule
+from llmbench.sweep import Sweep, sweep
 
 LLMBENCH = str(Path(sys.executable).parent/'llmbench')
 JOBS = '''
