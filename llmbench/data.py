@@ -100,7 +100,7 @@ def data_tokens(a):
     from llmbench.tokens import fertility, open_tokenizer, train_tokenizer, write_tokens
     corpus, out = open_corpus(a.folder), Path(a.out)
     tok = open_tokenizer(a.tokenizer) if a.tokenizer else train_tokenizer(corpus, a.vocab, out/'tokenizer', model=a.model)
-    return rows_text(fertility(write_tokens(corpus, tok, out/'tokens', progress=not a.json)).reset_index(), a.json) + ('' if a.json else f'\n{out/"tokens"}')
+    return rows_text(fertility(write_tokens(corpus, tok, out/'tokens', end=a.end, progress=not a.json)).reset_index(), a.json) + ('' if a.json else f'\n{out/"tokens"}')
 
 def data_show(a):
     "the story of a corpus: what each step kept and dropped, and why; or the sizes of tokens: llmbench data show unique --by source"
@@ -183,7 +183,8 @@ def data_parser(v):
     s = step('tokens', 'folder', corpus)
     s.add_argument('--vocab', type=int, default=4096, help='tokens of the vocabulary (4096)')
     s.add_argument('--model', default='bpe', choices=['bpe', 'unigram', 'wordpiece'])
-    s.add_argument('--tokenizer', help='use this one: a tokenizer.json, the folder of a model, a name on the hub')
+    s.add_argument('--tokenizer', help='use this one: a tokenizer.json, a SentencePiece .model, the folder of a model, a name on the hub')
+    s.add_argument('--end', default='<|endoftext|>', metavar='TOKEN', help='the token of it that closes a document (<|endoftext|>)')
     s = step('show', 'folder', 'folder of a corpus or of tokens', out=None)
     s.add_argument('--by', default='all', choices=['all', 'source'], help='one row a step, or a row a step and source')
     s.add_argument('--examples', action='store_true', help='documents that the steps kept and dropped')

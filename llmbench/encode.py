@@ -6,7 +6,7 @@
 __all__ = ['Encoder']
 
 # %% ../nbs/15a_encode.ipynb #f9e56ee4
-import functools, json, unicodedata
+import functools, itertools, json, unicodedata
 
 import numpy as np
 
@@ -35,8 +35,44 @@ def _class(data, i, stop, classes):
     if b<0xf0: return np.int64(classes[(b&15)<<12 | np.int64(data[i+1]&63)<<6 | np.int64(data[i+2]&63)]), 3
     return np.int64(classes[(b&7)<<18 | np.int64(data[i+1]&63)<<12 | np.int64(data[i+2]&63)<<6 | np.int64(data[i+3]&63)]), 4
 
-def _next_word(data, i, stop, classes, single):
-    "Where the word that begins at `i` ends; -1 for an unknown character in it."
+def _run(data, i, stop, classes, kind, most):
+    "(where a run of at most so many characters of a class ends, the class of what stops it before that)"
+    while most:
+        k, n = _class(data, i, stop, classes)
+        if k!=kind: return i, k
+        i += n; most -= 1
+    return i, kind
+
+def _later_word(data, i, stop, classes, digits):
+    "`_next_word` by the later rule."
+    k, n = _class(data, i, stop, classes)
+    if data[i]==39 and i+1<stop: # '
+        c, d = data[i+1]|32, data[i+2]|32 if i+2<stop else np.uint8(0)
+        if c==115 or c==116 or c==109 or c==100: return i+2
+        if c==114 and d==101 or c==118 and d==101 or c==108 and d==108: return i+3
+        if data[i+1]==0xc5: return -1 # a long s may count as an s
+    k2, n2 = _class(data, i+n, stop, classes)
+    if k==4 or k2==4: return -1
+    if k==0 or k2==0 and k!=1 and data[i]!=10 and data[i]!=13: i, k2 = _run(data, i+n, stop, classes, 0, stop); return i if k2!=4 else -1
+    if k==1: i, k2 = _run(data, i, stop, classes, 1, digits); return i if k2!=4 else -1
+    if k==3 or data[i]==32 and k2==3:
+        i, k2 = _run(data, i+n, stop, classes, 3, stop)
+        while i<stop and (data[i]==10 or data[i]==13): i += 1
+        return i if k2!=4 else -1
+    begin = last = i
+    line = -1
+    while k==2:
+        last = i
+        if data[i]==10 or data[i]==13: line = i+1
+        i += n
+        k, n = _class(data, i, stop, classes)
+    if k==4: return -1
+    return line if line>=0 else last if last>begin and k!=5 else i
+
+def _next_word(data, i, stop, classes, rule):
+    "Where the word that begins at `i` ends; -1 for an unknown character in it. `rule`: 0 GPT-2's, 1 with single digits, below 0 the later one with at most so many."
+    if rule<0: return _later_word(data, i, stop, classes, -rule)
+    single = rule==1
     k, n = _class(data, i, stop, classes)
     if k==4: return -1
     if data[i]==39 and i+1<stop: # '
@@ -62,18 +98,18 @@ _MOST, _BYTES = 2**20, 32 # words in the table; bytes of a word, on average
 
 def _look_up(
     data, offsets, first, # UTF-8 of N documents, and the one to begin with
-    classes, single,
+    classes, rule,
     slots, begin, arena,  # (2*_MOST,) int32: words by hash, -1 free; (_MOST+1,) int64: where each begins in `arena`
     n,                    # words in the table so far
     words, ends,          # int32, filled: the words of the documents; (N,) int64, filled: where each document ends in it
-    odd,                  # (N,) bool, filled: a character is unknown, no words
+    odd,                  # (N,) bool: not to be cut into words; filled: a character is unknown
 ):                        # documents done, words in the table
     "Cut documents into words and number them; new words are added."
     m = 0
     for d in range(first, len(offsets)-1):
-        i, start, odd[d] = offsets[d], m, False
-        while i<offsets[d+1]:
-            e = _next_word(data, i, offsets[d+1], classes, single)
+        i, start = offsets[d], m
+        while i<offsets[d+1] and not odd[d]:
+            e = _next_word(data, i, offsets[d+1], classes, rule)
             if e<0: odd[d], m = True, start; break
             h = np.uint64(0xcbf29ce484222325)
             for q in range(i, e): h = (h^np.uint64(data[q]))*np.uint64(0x100000001b3)
@@ -115,16 +151,26 @@ def _count(words, ends, first, stop, at):
 
 # %% ../nbs/15a_encode.ipynb #e53f8139
 _GPT2 = dict(type='ByteLevel', add_prefix_space=False, use_regex=True)
+_LATER = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_SAME = (("'(?i:[sdmt]|ll|ve|re)", "(?i:'s|'t|'re|'ve|'m|'ll|'d)"), ('?+', '?'), ('++', '+'), (r'\s*[\r\n]|', r'\s*[\r\n]+|')) # other spellings
+
+def _split_by(step)->str:
+    "The expression of a step that cuts words out, in one spelling."
+    e = (step.get('pattern') or {}).get('Regex', '') if step['type']=='Split' and step['behavior']=='Isolated' and not step['invert'] else ''
+    for a,b in _SAME: e = e.replace(a, b)
+    return e
 
 def _rule(tokenizer):
-    "'single' (digits one by one) or 'runs' for a tokenizer of GPT-2's rule, None for any other."
+    "0 or 1 (single digits) for GPT-2's rule, -1 or -3 for the later one with so many digits, None for any other."
     parts = json.loads(tokenizer.to_str())
     pre = parts['pre_tokenizer'] or {}
-    steps = pre['pretokenizers'] if pre.get('type')=='Sequence' else [pre]
-    bare = [{k: v for k,v in s.items() if k!='trim_offsets'} for s in steps]
-    plain = parts['normalizer'] is None and not parts['truncation'] and not parts['padding'] and all(t['special'] for t in parts['added_tokens']) and tokenizer.encode_special_tokens and not parts['model'].get('dropout')
-    if not plain or bare[-1]!=_GPT2 or len(bare)>2 or len(bare)==2 and bare[0]!=dict(type='Digits', individual_digits=True): return None
-    return 'single' if len(bare)==2 else 'runs'
+    steps = [{k: v for k,v in s.items() if k!='trim_offsets'} for s in (pre['pretokenizers'] if pre.get('type')=='Sequence' else [pre])]
+    plain = parts['normalizer'] in (None, {'type': 'NFC'}) and not parts['truncation'] and not parts['padding'] and tokenizer.encode_special_tokens and not parts['model'].get('dropout')
+    while len(steps)>1 and steps[-1].get('type')=='Split': steps.pop() # cuts words further: each by itself
+    if not plain: return None
+    if steps==[_GPT2]: return 0
+    if steps==[dict(type='Digits', individual_digits=True), _GPT2]: return 1
+    if len(steps)==2 and steps[1]=={**_GPT2, 'use_regex': False}: return {_LATER%'': -1, _LATER%'{1,3}': -3}.get(_split_by(steps[0]))
 
 class Encoder:
     "Token ids of texts as `tokenizer.encode_batch_fast` gives them, one word at a time."
@@ -133,7 +179,8 @@ class Encoder:
         words:int=None,    # in the table at most; None: 2**20, or less where results may hold little memory (`use_memory`)
     ):
         self.tokenizer, self.rule, self.most = tokenizer, _rule(tokenizer), words or max(2**14, min(_MOST, llmbench.corpus.HOLD//256))
-        if self.rule: self._begin()
+        self.nfc, self.added = tokenizer.normalizer is not None, [t.content for t in tokenizer.get_added_tokens_decoder().values() if not t.special] # are found in plain text
+        if self.rule is not None: self._begin()
 
     def _begin(self):
         "An empty table."
@@ -143,7 +190,7 @@ class Encoder:
     def _by_library(self, texts):
         "(ids of all texts, their lengths)."
         coded = [e.ids for e in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-        return np.fromiter((i for c in coded for i in c), np.uint32), np.array([len(c) for c in coded], np.int64)
+        return np.fromiter(itertools.chain.from_iterable(coded), np.uint32), np.array([len(c) for c in coded], np.int64)
 
     def _learn(self, n):
         "Ask the library for the new words of the table."
@@ -160,16 +207,19 @@ class Encoder:
         dtype=np.uint32
     )->tuple:                # (ids of all texts, number of ids of each)
         "The ids of texts, one after another, each with the closing one."
+        import pyarrow.compute as pc
         texts = as_arrow(texts)
+        if self.rule is not None and self.nfc: texts = as_arrow([t if t.isascii() else unicodedata.normalize('NFC', t) for t in texts.to_pylist()])
         (data, offsets), N, first, parts = text_buffers(texts), len(texts), 0, []
-        if not self.rule:
+        if self.rule is None:
             ids, sizes = self._by_library(texts.to_pylist())
             return np.insert(ids, np.cumsum(sizes), end).astype(dtype), sizes+1
         lengths, odd, ends = np.empty(N, np.int64), np.zeros(N, bool), np.empty(N, np.int64)
+        for w in self.added: odd |= pc.match_substring(texts, w).to_numpy(zero_copy_only=False)
         words = np.empty(max(1, int(offsets[-1]-offsets[0])), np.int32)
         while first<N:
             fresh = self.n==0
-            stop, n = compiled(_look_up, _next_word, _class)(data, offsets, first, _classes(), self.rule=='single', self.slots, self.begin, self.arena, self.n, words, ends, odd)
+            stop, n = compiled(_look_up, _next_word, _later_word, _run, _class)(data, offsets, first, _classes(), self.rule, self.slots, self.begin, self.arena, self.n, words, ends, odd)
             self._learn(n)
             if stop==first and fresh: odd[first], ends[first], stop = True, 0, first+1 # larger than any table
             some = np.flatnonzero(odd[first:stop])+first

@@ -304,7 +304,7 @@ def _encoded(tok, batches, end_id, dtype, source):
                                                                 "inside it: in this tokenizer it is not marked as special")
         return ids, flat, lengths.tolist(), np.diff(text_buffers(texts)[1]).tolist()
     waiting = deque()
-    with ThreadPoolExecutor(1) as pool: # the encoder's table belongs to one thread
+    with ThreadPoolExecutor(1 if encode.rule is not None else 2) as pool: # the encoder's table belongs to one thread
         for b in batches:
             waiting.append(pool.submit(work, *b))
             if len(waiting)>2: yield waiting.popleft().result()
