@@ -15,6 +15,7 @@ from .story import *
 from .corpus import *
 from .scale import *
 from .files import *
+from .far import *
 from .gather import *
 from .readers import *
 from .scan import *

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DATA_STEPS', 'rows_text', 'open_corpus', 'corpus_text', 'bounds', 'data_read', 'data_crawl', 'data_signals',
-           'data_clean', 'data_dedup', 'data_tokens', 'data_show', 'data_make', 'data_parser', 'run_data']
+           'data_clean', 'data_dedup', 'data_tokens', 'data_show', 'data_make', 'data_copy', 'data_parser', 'run_data']
 
 # %% ../nbs/61_data.ipynb #73219076
 import json, shutil
@@ -126,8 +126,15 @@ def data_make(a):
         shutil.rmtree(work)
     return corpus_text(Corpus.open(out), a.out, a.json)
 
+
+def data_copy(a):
+    "a folder (corpus, tokens, run) to an object store or back: llmbench data copy raw s3://bucket/raw"
+    from llmbench.far import copy_folder
+    done = copy_folder(a.source, a.target)
+    return json.dumps(done) if a.json else f"{a.target}: {done['files']} files, {done['bytes']/1e6:.1f} MB; {done['sent']} of them were not there"
+
 # %% ../nbs/61_data.ipynb #316ac267
-DATA_STEPS = dict(read=data_read, crawl=data_crawl, signals=data_signals, clean=data_clean, dedup=data_dedup, tokens=data_tokens, show=data_show, make=data_make)
+DATA_STEPS = dict(read=data_read, crawl=data_crawl, signals=data_signals, clean=data_clean, dedup=data_dedup, tokens=data_tokens, show=data_show, copy=data_copy, make=data_make)
 
 _EXAMPLES = '''one after another:
   llmbench data read 'web=web/*.jsonl.gz code=src/**/*.py' -o raw
@@ -190,6 +197,9 @@ def data_parser(v):
     s.add_argument('--examples', action='store_true', help='documents that the steps kept and dropped')
     s.add_argument('--step', help='examples of this step only')
     s.add_argument('--rejects', action='store_true', help='records that could not be read')
+
+    s = step('copy', 'source', 'folder, or an address like s3://bucket/folder', out=None)
+    s.add_argument('target', help='the same')
 
 def run_data(a):
     "from files to tokens, a step at a time: read, crawl, look, clean, deduplicate, tokenise: llmbench data read 'web=web/*.jsonl.gz' -o raw"

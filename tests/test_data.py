@@ -1,5 +1,5 @@
 """Corpora under attack: damaged files, odd texts, interrupted and repeated steps; the counts must still add up."""
-import gzip, json, subprocess, sys, warnings
+import gzip, json, logging, subprocess, sys, warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np, pandas as pd, pytest
@@ -321,3 +321,42 @@ def test_clean_keeps_or_explains_each_text(texts):
     reasons = [why(t) for t in repaired]
     assert left.pandas('text').text.tolist()==[t for t,r in zip(repaired, reasons) if r is None]
     assert left.story[-1]['dropped']=={r: reasons.count(r) for r in set(reasons)-{None}}
+
+# --- an object store
+
+@pytest.fixture
+def s3(monkeypatch):
+    "A server on this machine that speaks S3, and a bucket."
+    server = pytest.importorskip('moto.server').ThreadedMotoServer(ip_address='127.0.0.1', port=0, verbose=False)
+    logging.getLogger('werkzeug').setLevel(logging.ERROR)
+    server.start()
+    host, port = server.get_host_and_port()
+    for k,v in dict(AWS_ACCESS_KEY_ID='key', AWS_SECRET_ACCESS_KEY='very secret', AWS_DEFAULT_REGION='us-east-1', AWS_ENDPOINT_URL=f'http://{host}:{port}', AWS_EC2_METADATA_DISABLED='true').items(): monkeypatch.setenv(k, v)
+    from pyarrow import fs
+    system = fs.S3FileSystem(endpoint_override=f'{host}:{port}', scheme='http', allow_bucket_creation=True)
+    system.create_dir('bucket')
+    yield system, f'?endpoint_override={host}:{port}&scheme=http'
+    server.stop()
+
+def test_files_and_folders_of_an_object_store(s3, tmp_path, capsys):
+    import pyarrow as pa, pyarrow.parquet as pq
+    system, options = s3
+    def put(path, data):
+        with system.open_output_stream(f'bucket/{path}', compression=None) as f: f.write(data)
+    put('web/a.jsonl', b'\n'.join([*LINES, b'broken'])); put('web/deep/书.jsonl.gz', gzip.compress(b'\n'.join(LINES[:7]))); put('web/cut.jsonl.gz', gzip.compress(b'\n'.join(LINES))[:60])
+    pq.write_table(pa.table({'text': ['p', 'q'], 'n': [1, 2]}), 'bucket/t/c.parquet', filesystem=system)
+    for more in ('', options):                                                     # the variables say where it is, or the address does
+        c = read({'web': f's3://bucket/web/**{more}', 't': f's3://bucket/t/c.parquet{more}'})
+        assert c.sizes().documents.tolist()==[2, 37] and sorted(c.rejects.reason)==['file cut or damaged here', 'not JSON'] and 's3://bucket/web/a.jsonl' in set(c.rejects.file)
+        assert not c.pandas('origin').origin.str.contains('secret|endpoint').any()
+    run = lambda *a: (main(['data', *a, '--json']), json.loads(capsys.readouterr().out.splitlines()[-1]))
+    kept = run('read', 'web=s3://bucket/web/* t=s3://bucket/t/', '-o', str(tmp_path/'raw'))[1]
+    assert (kept['documents'], kept['rejects'])==(32, 2) # one star does not cross folders
+    stamp = (tmp_path/'raw'/'part-00000.parquet').stat().st_mtime_ns
+    assert run('read', 'web=s3://bucket/web/* t=s3://bucket/t/', '-o', str(tmp_path/'raw'))[1]==kept and (tmp_path/'raw'/'part-00000.parquet').stat().st_mtime_ns==stamp
+    code, sent = run('copy', str(tmp_path/'raw'), 's3://bucket/shelf/raw')
+    assert code==0 and sent['sent']==sent['files']>=4 and run('copy', str(tmp_path/'raw'), 's3://bucket/shelf/raw')[1]['sent']==0
+    assert run('copy', 's3://bucket/shelf/raw', str(tmp_path/'again'))[1]['files']==sent['files']
+    assert {p.name: file_hash(p) for p in (tmp_path/'raw').iterdir()}=={p.name: file_hash(p) for p in (tmp_path/'again').iterdir()}
+    assert read({'x': 's3://bucket/shelf/raw/part-*.parquet'}).pandas('text').text.tolist()==Corpus.open(tmp_path/'raw').pandas('text').text.tolist()
+    with pytest.raises(FileNotFoundError, match='no file matches'): read({'web': 's3://bucket/none/*.jsonl'})

@@ -10,6 +10,7 @@ import re
 from functools import partial
 from typing import NamedTuple
 
+from ..far import address, file_system, joined_path
 from ..readers import Part, places, reader_of
 
 # %% ../../nbs/ext/place_remote.ipynb #8eb73ec3
@@ -23,16 +24,6 @@ class Remote(NamedTuple):
     def seekable(self): return self.fs.open_input_file(self.path)
     def __str__(self): return self.shown
 
-def _file_system(scheme, host, query):
-    "(file system, path of its top) of a remote address."
-    from pyarrow import fs
-    if scheme in ('s3', 'gs', 'gcs', 'hdfs', 'abfs', 'abfss', 'file'): return fs.FileSystem.from_uri(f"{scheme}://{host}{'' if host else '/'}{query}")
-    import fsspec
-    try: found, top = fsspec.core.url_to_fs(f'{scheme}://{host}')
-    except (ValueError, ImportError) as e:
-        raise ValueError(f"read: no place called {scheme!r} ({e}). There are: {', '.join(sorted({*places.all(), 's3', 'gs', 'hdfs', 'abfs', 'file'}))}, and what fsspec knows") from e
-    return fs.PyFileSystem(fs.FSSpecHandler(found)), top
-
 def _glob_regex(pattern):
     "A pattern as a regular expression: ** crosses folders, * and ? do not."
     parts = {'**/': '(?:.*/)?', '**': '.*', '*': '[^/]*', '?': '[^/]'}
@@ -42,17 +33,18 @@ def _glob_regex(pattern):
 def remote_files(url:str, folder='.')->list:
     "The files of a remote address: one, a pattern's, or all in a folder."
     from pyarrow import fs
-    scheme, host, rest, query = re.fullmatch(r'([\w+.-]+)://([^/]*)/?([^\n]*?)(\?\w+=[^/]*)?', url).groups('')
-    system, top = _file_system(scheme, host, query)
+    where = address(url)
+    rest = where.path
+    try: system, top = file_system(where)
+    except ValueError as e: raise ValueError(f"read: no place called {where.scheme!r} ({e}). There are: {', '.join(sorted(places.all()))}") from e
     fixed = re.match(r'(?:[^*?]*/)?', rest)[0] if re.search(r'[*?]', rest) else rest
-    full = lambda p: '/'.join(x.strip('/') if x is not top else x.rstrip('/') for x in (top, p) if x) or '/'
     try:
-        info = system.get_file_info(full(fixed))
-        found = [info] if info.is_file else system.get_file_info(fs.FileSelector(full(fixed), recursive=fixed==rest or '**' in rest or '/' in rest[len(fixed):], allow_not_found=True))
-    except OSError as e: raise OSError(e.errno, f"read: cannot list {scheme}://{host.split('@')[-1]}/{fixed} ({str(e)[:300]}); check the address, the permission and the network") from e
-    want = _glob_regex(full(rest)) if fixed!=rest else re.compile('.*', re.S)
+        info = system.get_file_info(joined_path(top, fixed))
+        found = [info] if info.is_file else system.get_file_info(fs.FileSelector(joined_path(top, fixed), recursive=fixed==rest or '**' in rest or '/' in rest[len(fixed):], allow_not_found=True))
+    except OSError as e: raise OSError(e.errno, f"read: cannot list {where._replace(path=fixed).shown} ({str(e)[:300]}); check the address, the permission and the network") from e
+    want = _glob_regex(joined_path(top, rest)) if fixed!=rest else re.compile('.*', re.S)
     found = sorted((i for i in found if i.is_file and want.fullmatch(i.path)), key=lambda i: i.path)
-    shown = lambda p: f"{scheme}://{host.split('@')[-1]}/{p[len(top.rstrip('/')):].lstrip('/')}"
-    if not found: raise FileNotFoundError(f"read: no file matches {rest!r} in {scheme}://{host.split('@')[-1]}; check the pattern (** goes into subfolders)")
+    shown = lambda p: where._replace(path=p[len(top.rstrip('/')):].lstrip('/')).shown
+    if not found: raise FileNotFoundError(f"read: no file matches {rest!r} in {where._replace(path='').shown}; check the pattern (** goes into subfolders)")
     files = [Remote(system, i.path, shown(i.path), i.size or 0) for i in found]
     return [Part(f.shown, partial(reader_of(f), f), fixed==rest and len(found)==1, i.mtime_ns and (f.size, i.mtime_ns)) for f,i in zip(files, found)]
