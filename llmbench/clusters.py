@@ -6,7 +6,7 @@
 __all__ = ['clusters', 'gpus', 'slot_devices', 'run_task', 'Requeued']
 
 # %% ../nbs/60d_clusters.ipynb #9f2f0974
-import contextlib, json, logging, os, select, signal, subprocess, time
+import contextlib, json, logging, os, select, signal, subprocess, threading, time
 from pathlib import Path
 
 from .core import Registry, need
@@ -76,15 +76,19 @@ class Here:
 
 # %% ../nbs/60d_clusters.ipynb #0c8117e2
 def run_task(task:dict)->int:
-    "Do one point in a process of its own and wait for it: what a cluster's job does."
+    "Do one point in a process of its own and wait for it: what a cluster's job does. A SIGTERM to the job (`scancel`) is passed on: submitit would ignore it, and the point would be killed half a minute later without a word."
     p = server(task['env'], stderr=subprocess.DEVNULL)
+    mine = threading.current_thread() is threading.main_thread()
+    old = signal.signal(signal.SIGTERM, lambda *_: p.send_signal(signal.SIGTERM)) if mine else None
     try:
         p.stdin.write((json.dumps(task)+'\n').encode())
         p.stdin.flush()
         p.stdout.readline()                                                   # until it has said how it went, or is gone
         p.stdin.close()
         return p.wait()
-    finally: end_process(p, 15., group=True)
+    finally:
+        end_process(p, 15., group=True)
+        if mine: signal.signal(signal.SIGTERM, old)
 
 class Requeued:
     "A task as submitit keeps it: called again after its job was preempted."

@@ -205,7 +205,7 @@ def do_point(
             with _beating(folder/'alive'): out = _command(job['words'], params, folder) if job['kind']=='command' else _call(job['name'], params, folder)
             record |= dict(status='done', results=out if isinstance(out, dict) else {} if out is None else dict(value=out))
         except RunFailed: return read_json(folder/'run.json')
-        except KeyboardInterrupt: record |= dict(status='stopped', error='stopped from outside')
+        except KeyboardInterrupt as e: record |= dict(status='stopped', cause=str(e) or 'SIGINT', error=f"stopped from outside ({e or 'Ctrl-C'})")
         except Exception as e:
             traceback.print_exc()
             record |= dict(status='failed', error=f'{type(e).__name__}: {e}', fault=getattr(e, 'fault', None) or ('machine' if isinstance(e, MemoryError) else None))
@@ -269,7 +269,9 @@ def _logged(path):
 def serve():
     "Do the points that standard input brings; say the status of each on standard output."
     say, lines, busy = os.fdopen(os.dup(1), 'w'), queue.SimpleQueue(), threading.Event()
-    def stop(*_): raise KeyboardInterrupt('terminated')
+    def stop(*_):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)                # who asks twice (a scheduler, and then its job) does not disturb the last words
+        raise KeyboardInterrupt('SIGTERM')
     def read():
         for line in sys.stdin: lines.put(line)
         lines.put(None)
