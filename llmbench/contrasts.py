@@ -7,12 +7,11 @@ __all__ = ['compare', 'difference_words']
 
 # %% ../nbs/43e_contrasts.ipynb #e37713cf
 import math
-from dataclasses import replace
 
 import numpy as np
 
 from .metrics import over
-from .statistics import RowStats, adjust, boot, detectable, joined, swap_level, swapped
+from .statistics import RowStats, adjust, detectable, differences, joined
 
 # %% ../nbs/43e_contrasts.ipynb #f7e67d0a
 def compare(
@@ -31,7 +30,9 @@ def compare(
     out = [line for task in report.parts for group in report.groups(task) if groups is None or group in groups for line in _compared(report, task, group, a, b)]
     if not out: raise ValueError(f"compare: {', '.join(a)} and {b!r} share no task{'' if groups is None else f' and group {groups}'}")
     table = pd.DataFrame(out)
-    table['p_adjusted'] = adjust(table.p, adjusted)
+    table['p_adjusted'], table['among'] = adjust(table.p, adjusted), int(table.p.notna().sum())
+    first = table.group.isin([report.main, 'all'])                                      # what decides is corrected among its like, groups of rows for everything
+    table.loc[first, 'p_adjusted'], table.loc[first, 'among'] = adjust(table.p[first], adjusted), int(table.p[first].notna().sum())
     table['sure'] = table.p_adjusted<=1-report.level
     table['words'] = [difference_words(r, report.level) for r in table.itertuples()]
     return table
@@ -41,23 +42,20 @@ def _compared(report, task, group, a, b):
     keys = [(m, r, min(len(s[r]), len(s[b]))) for m,s in p.stats.items() if b in s for r in a if r in s]
     if not keys: return []
     batches = [(m, S, [r for n,r,T in keys if n==m and T==S]) for m,S in dict.fromkeys((m, S) for m,_,S in keys)]
-    each_part = lambda part, rows: _contrasts(report, task, batches, b, rows, part)
-    if group!='target': found = each_part(group, rows)
+    if group!='target': found = _contrasts(report, task, batches, b, rows)
     else:
         source, w = p.frame.source.astype(str).to_numpy(), {s: v for s,v in report.target.items() if v>0}
-        each = [each_part(s, np.flatnonzero(source==s)) for s in w]
-        found = [(joined([e[0] for e in es], w.values()), joined([e[1] for e in es], w.values()), (sum(v*e[2][0] for v,e in zip(w.values(), es)), sum(v*e[2][1] for v,e in zip(w.values(), es))), sum(e[3] for e in es))
-                 for es in zip(*each)]
+        each = [_contrasts(report, task, batches, b, np.flatnonzero(source==s), 'source', s, every=False) for s in w]
+        found = [(sum(v*e[0] for v,e in zip(w.values(), es)), joined([e[1] for e in es], w.values()), sum(e[2] for e in es)) for es in zip(*each)]
     return [line for (m, S, runs), f in zip(batches, found) for line in _compare_lines(report, task, m, group, S, runs, b, len(rows), *f)]
 
-def _contrasts(report, task, batches, b, rows, part):
-    "(values of the runs and of b, differences, swaps, wins and losses) of each batch."
+def _contrasts(report, task, batches, b, rows, *seed, every=True):
+    "(values of the runs and of b, differences, wins and losses) of each batch."
     stats = [report.stats(task, m, [*runs, b], rows) for m,S,runs in batches]
     stats = [RowStats(s.x[:, :S], s.of, s.whole, s.better) for s,(_,S,_) in zip(stats, batches)]
-    drawn = boot(stats, report.draws, task, part)
-    last = [d.only([-1]*(len(d.value)-1)) for d in drawn]
-    swaps = swapped([(RowStats(s.x[:-1], s.of, s.whole), RowStats(s.x[-1:], s.of, s.whole)) for s in stats], report.draws, task, part)
-    return [(d, d.only(slice(0, -1)).minus(l), w, _wins(s)) for d,l,w,s in zip(drawn, last, swaps, stats)]
+    some = lambda runs: [RowStats(s.x[runs], s.of, s.whole, s.better) for s in stats]
+    found = differences(some(slice(-1)), some(slice(-1, None)), report.draws, *seed, every=every)
+    return [(s.value().mean(1), d, _wins(s)) for s,d in zip(stats, found)]
 
 def _wins(s):
     "(runs, 2) rows on which a run is better and worse than the last."
@@ -66,16 +64,15 @@ def _wins(s):
     gap = each[:-1]-each[-1:]
     return np.stack([(gap>1e-9).sum(1), (gap<-1e-9).sum(1)], 1).astype(float)
 
-def _compare_lines(report, task, metric, group, S, runs, b, n, values, d, swap, wins):
+def _compare_lines(report, task, metric, group, S, runs, b, n, values, d, wins):
     spread, df = report.spread(task, metric, group)
-    if spread is not None: values, d = values.pooled(spread, df), replace(d, spread=np.full(len(d.value), 2*spread), spread_df=df)
-    (lo, hi), (r, s) = d.interval(report.level), d.parts
-    p, se = swap_level(*swap, d), d.se
+    if spread is not None: d = d.pooled(2*spread, df)
+    (lo, hi), (r, s), p, se = d.interval(report.level), d.parts, d.p, d.se
     mdd = detectable(se, report.level, df=np.maximum(1, over(se**4, r**4/d.df+s**4/d.spread_df)))
     info = report.parts[task].metrics[metric]
     for i,run in enumerate(runs):
         same = se[i]==0 or math.isnan(d.mean[i])
-        yield dict(run=run, against=b, task=task, metric=metric, group=group, value=float(values.mean[i]), other=float(values.mean[-1]), difference=float(d.mean[i]), lo=float(lo[i]), hi=float(hi[i]), p=float(p[i]),
+        yield dict(run=run, against=b, task=task, metric=metric, group=group, value=float(values[i]), other=float(values[-1]), difference=float(d.mean[i]), lo=float(lo[i]), hi=float(hi[i]), p=float(p[i]),
                    effect=0. if same else float(d.mean[i]/d.se_rows[i]/math.sqrt(n)) if d.se_rows[i] else math.inf, wins=wins[i][0], losses=wins[i][1], detectable=float(mdd[i]), seeds=S, rows=n, better=info['better'], unit=info['unit'])
 
 def difference_words(
@@ -87,6 +84,8 @@ def difference_words(
     unit = f' {r.unit}' if r.unit else ''
     if math.isnan(r.difference): return 'no value: a class is empty'
     if r.wins==r.losses==0 and r.difference==0: return 'the same on every row'
-    about = f'{level:.0%} interval {r.lo:+.{digits}f} to {r.hi:+.{digits}f}, p = {r.p_adjusted:.2g}'
+    interval = '' if math.isnan(r.lo) else f'{level:.0%} interval {r.lo:+.{digits}f} to {r.hi:+.{digits}f}, '
+    about = f'{interval}p = {r.p_adjusted:.2g}'
+    if r.p<=1-level<r.p_adjusted: return f'within noise among {r.among} comparisons: {r.difference:+.{digits}f}{unit} ({interval}p = {r.p:.2g} alone, {r.p_adjusted:.2g} corrected; from {r.detectable:.{digits}f} on it would probably have shown alone)'
     if not r.sure: return f'within noise: {r.difference:+.{digits}f}{unit} ({about}; from {r.detectable:.{digits}f} on it would probably have shown)'
     return f"{'better' if (r.difference>0)==(r.better=='higher') else 'worse'} by {abs(r.difference):.{digits}f}{unit} ({about})"

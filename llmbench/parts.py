@@ -23,7 +23,7 @@ class TaskPart:
     frame:object  # DataFrame of the rows, index `row`: source, label, ... as the first run has them
     metrics:dict  # name -> dict(of, whole, better, unit)
     stats:dict    # name -> {run: (S, N, C)}
-    answers:dict  # run -> list of answers of its first seed, if kept
+    answers:dict  # run -> answers of its first seed, if kept
     overlap:dict  # run -> what is known of its overlap with training data
 
     def groups(self, by)->dict: # name -> (N,) rows
@@ -66,18 +66,18 @@ def _metric(task, name, info):
         fn = None
     return dict(of=getattr(fn, 'of', None), whole=getattr(fn, 'whole', False), better=info.get('better') or getattr(fn, 'better', 'higher'), unit=info.get('unit') or getattr(fn, 'unit', ''))
 
-def _columns(where, info, frame):
+def _columns(where, info, frame, rows):
     "{metric: (N, C) statistics}; a column that is not there and NaN are refused, with the row."
     names = {m: [f'{m}.{c}' for c in i.get('columns') or []] or [m] for m,i in info.items()}
-    have = set(frame.columns)
+    have = {c: i for i,c in enumerate(frame.columns)}
     for m,columns in names.items():
         lost = [c for c in columns if c not in have]
         if lost: raise LookupError(f"Report: {where}: the rows have no column {lost[0]!r} of metric {m!r}; they have {', '.join(map(str, frame.columns))}")
-    x = frame[[c for columns in names.values() for c in columns]].to_numpy(float)
+    x = frame.take([have[c] for columns in names.values() for c in columns], axis=1).to_numpy(float)
     if not np.isfinite(x).all():
         row, column = np.argwhere(~np.isfinite(x))[0]
         m = next(m for m,columns in names.items() if (column := column-len(columns))<0)
-        raise ValueError(f"Report: {where}: {int((~np.isfinite(x)).any(1).sum())} of {len(x)} rows have a {m!r} that is not finite; the first is row {frame.index[row]!r}. Score them again, or leave the metric out")
+        raise ValueError(f"Report: {where}: {int((~np.isfinite(x)).any(1).sum())} of {len(x)} rows have a {m!r} that is not finite; the first is row {rows[row]!r}. Score them again, or leave the metric out")
     return dict(zip(names, np.split(x, np.cumsum([len(c) for c in names.values()])[:-1], axis=1)))
 
 # %% ../nbs/43d_parts.ipynb #0e061271
@@ -98,31 +98,32 @@ def parts_of(
     return {t: p for t,p in parts.items() if p.metrics}, notes
 
 def _part(task, seeds, only, how, notes):
-    frames = {run: [_indexed(task, run, f) for f,_ in fs] for run,fs in seeds.items()}
-    first, keep = next(iter(frames.values()))[0], None
+    frames, first, keep = {run: [f for f,_ in fs] for run,fs in seeds.items()}, None, None
+    index = {}
     for run,fs in frames.items():
         for f in fs:
-            if f.index.equals(first.index): continue
-            lost, more = first.index.difference(f.index), f.index.difference(first.index)
+            index[id(f)] = rows = _index(task, run, f, first)
+            if rows is first: continue
+            if first is None: first = rows; continue
+            lost, more = first.difference(rows), rows.difference(first)
             if len(lost)+len(more) and how=='same':
                 raise ValueError(f"Report: task {task!r}: {run!r} has {len(f):,} rows and {next(iter(frames))!r} has {len(first):,}; {len(lost)} are missing{_few(lost)}, {len(more)} are more{_few(more)}. "
                                  "Score the same rows with every run, or compare those that all have: rows='common'")
-            keep = f.index if keep is None else keep.intersection(f.index, sort=False)
-    order = first.index if keep is None else first.index[first.index.isin(keep)]
+            keep = rows if keep is None else keep.intersection(rows, sort=False)
+    order = first if keep is None else first[first.isin(keep)]
     if not len(order): raise ValueError(f"Report: task {task!r}: the runs share no row")
     if len(order)<len(first): notes.append(f"{task}: {len(order):,} rows that every run scored are compared; {len(first)-len(order):,} of the first run are left out.")
     _same_columns(task, seeds, only)
-    frames = {run: [f if f.index.equals(order) else f.loc[order] for f in fs] for run,fs in frames.items()}
-    first = next(iter(frames.values()))[0]
+    frames = {run: [f if index[id(f)] is order else f.iloc[index[id(f)].get_indexer(order)] for f in fs] for run,fs in frames.items()}
     info = {m: i for _,meta in next(iter(seeds.values())) for m,i in meta['metrics'].items()}
     for run,fs in seeds.items(): info.update({m: i for _,meta in fs for m,i in meta['metrics'].items() if m not in info})
     info = {m: i for m,i in info.items() if only is None or m in only}
-    read = {run: [_columns(f'task {task!r}, run {run!r}', {m: i for m,i in info.items() if all(m in meta['metrics'] for _,meta in seeds[run])}, f) for f in fs] for run,fs in frames.items()}
+    read = {run: [_columns(f'task {task!r}, run {run!r}', {m: i for m,i in info.items() if all(m in meta['metrics'] for _,meta in seeds[run])}, f, order) for f in fs] for run,fs in frames.items()}
     stats = {m: {run: [x[m] for x in xs] for run,xs in read.items() if m in xs[0]} for m in info}
     stats = {m: {run: np.stack(x) for run,x in s.items()} for m,s in stats.items()}
-    answers = {run: fs[0].answer.tolist() for run,fs in frames.items() if 'answer' in fs[0]}
+    answers = {run: fs[0].answer.array for run,fs in frames.items() if 'answer' in fs[0]}
     overlap = {run: meta['overlap'] for run,fs in seeds.items() for _,meta in fs[:1] if meta.get('overlap') is not None}
-    return TaskPart(task, _of_rows(list(frames.values()), info), {m: _metric(task, m, i) for m,i in info.items()}, stats, answers, overlap)
+    return TaskPart(task, _of_rows(list(frames.values()), info).set_axis(order), {m: _metric(task, m, i) for m,i in info.items()}, stats, answers, overlap)
 
 SAID = ('answer', 'answer_norm', 'answer_bytes', 'probabilities', 'loglik', 'choices', 'said', 'nll', 'tokens') # columns that a model wrote, not the row
 
@@ -146,11 +147,13 @@ def _same_columns(task, seeds, only):
 
 def _few(index): return f" ({', '.join(map(repr, index[:3]))}{', ...' if len(index)>3 else ''})" if len(index) else ''
 
-def _indexed(task, run, frame):
+def _index(task, run, frame, first): # first: the rows of the run before, taken if they are the same
+    import pandas as pd
     if 'row' not in frame: raise LookupError(f"Report: task {task!r}, run {run!r}: the rows have no column 'row', by which rows are matched")
     if not len(frame): raise ValueError(f"Report: task {task!r}, run {run!r}: no rows")
-    if not frame.row.is_unique:
-        twice = frame.row[frame.row.duplicated()]
+    rows = frame.row if frame.row.dtype=='str' else frame.row.astype(str)
+    if first is not None and len(first)==len(rows) and rows.array.equals(first.array): return first
+    if not rows.is_unique:
+        twice = rows[rows.duplicated()]
         raise ValueError(f"Report: task {task!r}, run {run!r}: row {twice.iloc[0]!r} is there twice ({len(twice)} such rows); a row is scored once a seed")
-    row = frame.row if frame.row.dtype=='str' else frame.row.astype(str)
-    return frame.set_index(row.rename('row'))
+    return pd.Index(rows, name='row')

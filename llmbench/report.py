@@ -75,9 +75,9 @@ class Report:
         keys = [(m, tuple(r for r in s if len(s[r])==S)) for m,s in p.stats.items() for S in sorted({len(x) for x in s.values()})]
         if group=='target':
             source, w = p.frame.source.astype(str).to_numpy(), {s: v for s,v in self.target.items() if v>0}
-            each = [boot([self.stats(task, m, r, np.flatnonzero(source==s)) for m,r in keys], self.draws, task, s) for s in w]
+            each = [boot([self.stats(task, m, r, np.flatnonzero(source==s)) for m,r in keys], self.draws, 'source', s) for s in w]
             drawn = [joined(list(ds), list(w.values())) for ds in zip(*each)]
-        else: drawn = boot([self.stats(task, m, r, self.groups(task)[group]) for m,r in keys], self.draws, task, group)
+        else: drawn = boot([self.stats(task, m, r, self.groups(task)[group]) for m,r in keys], self.draws) # the same draws for groups with as many rows
         for (m, r), d in zip(keys, drawn):
             spread, df = self.spread(task, m, group)
             seeds.setdefault(m, []).append((r, d if spread is None else d.pooled(spread, df)))
@@ -137,12 +137,15 @@ class Report:
 Report.compare = compare
 
 # %% ../nbs/44_report.ipynb #af1e4171
-def verdict(report, a, others)->tuple: # run, list of runs
+def verdict(
+    report, a, others, # a run, and the runs it is compared with
+    table=None         # of `compare`, if it is made already
+)->tuple:
     "A sentence a person can repeat on whether `a` won, and the class `ok`, `bad` or `even`."
     others = [others] if isinstance(others, str) else list(others)
     if a in others: raise ValueError(f"verdict: {a!r} against itself; leave it out of the others")
     sign = lambda t: np.where(t.sure, np.where((t.difference>0)==(t.better=='higher'), 1, -1), 0)
-    found = {b: report.compare(a, b, groups=[report.main, 'all'] if report.main=='all' else [report.main]) for b in others}
+    found = {b: report.compare(a, b, groups=[report.main]) if table is None else table[(table.run==a)&(table.against==b)&(table.group==report.main)] for b in others}
     where = ' on the target' if report.main=='target' else ''
     marks = {b: sign(t) for b,t in found.items()}
     if all(len(t)==1 for t in found.values()): words = '; '.join(f'against {b}: {t.words.iloc[0]}' for b,t in found.items())
@@ -296,7 +299,7 @@ def report_html(
     compared = report.compare(others, base) if others else None
     if others:
         for a in others[:6]:
-            sentence, kind = verdict(report, a, base)
+            sentence, kind = verdict(report, a, base, compared)
             blocks.append(f'<p class="verdict {kind}">{esc(sentence)}</p>')
     blocks += [f'<p class="note">{esc(n)}</p>' for n in report.notes()]
     names = list(dict.fromkeys(m for p in report.parts.values() for m in p.metrics))
@@ -304,7 +307,7 @@ def report_html(
     if others:
         blocks += [f'<h2>Against {esc(base)}</h2>', f'<p class="dim">{esc(_how(report))}</p>']
         blocks += [_forest_of_all(report, compared[compared.metric==m], base, m) for m in names[:8] if (compared.metric==m).any()]
-        shown = compared[['run', 'task', 'metric', 'group', 'value', 'other', 'difference', 'lo', 'hi', 'p_adjusted', 'effect', 'wins', 'losses', 'detectable', 'rows', 'words']]
+        shown = compared[['run', 'task', 'metric', 'group', 'value', 'other', 'difference', 'lo', 'hi', 'p', 'p_adjusted', 'effect', 'wins', 'losses', 'detectable', 'rows', 'words']]
         blocks.append(table_html(shown.head(10*most), f'Every comparison{_cut(shown, 10*most)}', 3))
     blocks += _slice_blocks(report, runs, most)+_change_blocks(report, others, base, most)
     blocks += ['<h2>All scores</h2>', table_html(report.table().drop(columns='better').head(20*most), f'Tidy table{_cut(report.table(), 20*most)}')]
@@ -315,7 +318,8 @@ PHONE = 'body.lb h1,body.lb h2,body.lb p,.lb caption{overflow-wrap:anywhere}body
 def _cut(df, n): return f' (the first {n:,} of {len(df):,})' if len(df)>n else ''
 
 def _how(report):
-    return (f'Differences on the same rows, {report.draws:,} bootstrap draws, {report.level:.0%} intervals. p-values come from swapping the names of the two runs on random rows and are corrected for all comparisons of the table (Holm). '
+    return (f'Differences on the same rows with {report.level:.0%} intervals. Interval and p come from one paired test ({report.draws:,} random halves of the rows; McNemar\'s where rows are only right or wrong): p is at most {1-report.level:.0%} just when the interval leaves zero out. '
+            f'p_adjusted is corrected (Holm) for the number of comparisons on {"the target" if report.main=="target" else "all rows"}, and in groups of rows for all lines: what is sure alone need not be sure among many, and the words go by p_adjusted. '
             'effect: mean difference over its spread between rows; wins, losses: rows; detectable: the smallest true difference that these rows would probably (80%) have shown.')
 
 def _forest_of_all(report, t, base, metric):
@@ -352,9 +356,10 @@ def report_markdown(report, baseline=None, digits:int=4)->str:
     "The report as Markdown."
     base = baseline or report.runs[0]
     others = [r for r in report.runs if r!=base]
-    lines = [f'- {markdown_text(verdict(report, a, base)[0])}' for a in others]+[f'- {markdown_text(n)}' for n in report.notes()]
+    compared = report.compare(others, base) if others else None
+    lines = [f'- {markdown_text(verdict(report, a, base, compared)[0])}' for a in others]+[f'- {markdown_text(n)}' for n in report.notes()]
     parts = ['\n'.join(lines), markdown_table(report.matrix(digits))]
-    if others: parts.append(markdown_table(report.compare(others, base)[['run', 'task', 'metric', 'group', 'difference', 'lo', 'hi', 'p_adjusted', 'effect', 'rows', 'words']], digits))
+    if others: parts.append(markdown_table(compared[['run', 'task', 'metric', 'group', 'difference', 'lo', 'hi', 'p', 'p_adjusted', 'effect', 'rows', 'words']], digits))
     return '\n\n'.join(p for p in parts if p)+'\n'
 
 def report_latex(report, document=False, digits:int=3)->str:
@@ -365,9 +370,10 @@ def report_json(report, baseline=None)->dict:
     "The report as plain values."
     base = baseline or report.runs[0]
     others = [r for r in report.runs if r!=base]
-    found = [verdict(report, a, base) for a in others]
-    return plain(dict(runs=report.runs, level=report.level, draws=report.draws, baseline=base, verdicts=[s for s,_ in found], kinds=[k for _,k in found], notes=report.notes(),
-                      table=report.table().to_dict('records'), compared=report.compare(others, base).to_dict('records') if others else []))
+    compared = report.compare(others, base) if others else None
+    found = [verdict(report, a, base, compared) for a in others]
+    return plain(dict(summary=[s for s,_ in found]+report.notes(), runs=report.runs, level=report.level, draws=report.draws, baseline=base, verdicts=[s for s,_ in found], kinds=[k for _,k in found], notes=report.notes(),
+                      table=report.table().to_dict('records'), compared=compared.to_dict('records') if others else []))
 
 def save_report(
     report,

@@ -10,7 +10,7 @@ from llmbench.core import rng
 from llmbench.metrics import difference, metrics
 from llmbench.report import Report
 from llmbench.scored import Scored, scored_rows
-from llmbench.statistics import RowStats, adjust, boot, draw_counts, pulls, swap_p
+from llmbench.statistics import RowStats, adjust, boot, differences, draw_counts, mcnemar_p, pulls, tango
 from llmbench.tables import latex_table, markdown_table, tex
 
 # --- real scored rows: three classifiers of texts of this Python installation, each with other rows to learn from
@@ -82,16 +82,55 @@ def test_intervals_agree_with_scipy():
     peer = bootstrap((x[:, 0], x[:, 1]), lambda a, b, axis: a.sum(axis)/b.sum(axis), paired=True, vectorized=True, n_resamples=10_000, method='percentile', rng=np.random.default_rng(1)).confidence_interval
     assert abs(lo[0]-peer.low)<.1*(peer.high-peer.low) and abs(hi[0]-peer.high)<.1*(peer.high-peer.low)
 
-def test_paired_test_of_accuracies_is_mcnemars_mid_p():
+def test_paired_accuracies_against_a_published_example_and_every_table():
+    "Fagerland, Lydersen and Laake 2014 on 21 patients (1 one way, 7 the other): exact unconditional p .0353, Tango's interval -.517 to -.026."
     from scipy.stats import binom
-    g = rng('mcnemar')
-    a, b = (g.random((2, 5, 1, 120))<np.array([[.8], [.7]])[:, None, None])[..., None].astype(float)
-    p = swap_p(RowStats(a), RowStats(b), 40_000, 'mc')
-    for i in range(5):
-        up, down = int(((a-b)[i]>0).sum()), int(((a-b)[i]<0).sum())
-        k, n = max(up, down), up+down
-        exact = min(1, 2*(binom.sf(k, n, .5)+binom.pmf(k, n, .5)/2))
-        assert abs(p[i]-exact)<.012, (p[i], exact)
+    lo, hi = tango([1], [7], 21)
+    assert abs(mcnemar_p(1, 7, 21)-.0353)<5e-5 and abs(lo[0]+.517)<.001 and abs(hi[0]+.026)<.001
+    n = 12
+    u, v = np.array([(u, v) for u in range(n+1) for v in range(n+1-u)]).T
+    p, chance = np.array([mcnemar_p(*uv, n) for uv in zip(u, v)]), binom.pmf(u+v, n, np.linspace(.01, 1, 60)[:, None])*binom.pmf(u, u+v, .5)
+    for level in (.01, .05, .2): assert (chance@(p<=level)).max()<=level+1e-9                        # whatever the share of differing rows
+    lo, hi = tango(u, v, n)
+    assert (((lo>0)|(hi<0))==(p<=.05)).all()
+
+def test_paired_test_of_means_is_fishers():
+    g = rng('fisher')
+    x = g.normal(.4, 1, (6, 1, 11, 1))
+    d = differences([RowStats(x)], [RowStats(np.zeros((1, 1, 11, 1)))], 4000)[0]                     # 2,048 ways: each once
+    signs = 1.-2*((np.arange(2**11)[:, None]>>np.arange(11))&1)
+    for i in range(6):
+        swapped, seen = np.abs(signs@x[i, 0, :, 0]), abs(x[i].sum())
+        exact = ((swapped>seen+1e-9).sum()+(np.abs(swapped-seen)<=1e-9).sum()/2)/2**11
+        assert abs(d.p[i]-exact)<2/2**11, (d.p[i], exact)
+        lo, hi = d.interval()
+        for delta,inside in ((lo[i]+.05, True), (lo[i]-.05, False), (hi[i]-.05, True), (hi[i]+.05, False)):   # what the interval holds is not refused, what it leaves out is
+            y = x[i, 0, :, 0]-delta
+            assert ((np.abs(signs@y)>=abs(y.sum())-1e-9).mean()>.05)==inside, (i, delta)
+
+@pytest.mark.parametrize('metric, seeds', [('f1', 1), ('f1', 3), ('bits_per_byte', 1), ('accuracy', 1), ('accuracy', 2)])
+def test_the_interval_leaves_zero_out_just_when_the_test_says_so(metric, seeds):
+    g, runs = rng('agree', metric, seeds), {}
+    base = g.random((1, 60, 3))
+    for r in range(12):
+        def frame():
+            x = base[0]+g.normal(0, .15, (60, 3))-(.03*r if r else 0)
+            size = 100+200*base[0][:, 0].round(2)
+            columns = dict(f1={'f1.tp': x[:, 0]>.5, 'f1.fp': x[:, 1]>.8, 'f1.fn': x[:, 0]<=.3}, bits_per_byte={'bits_per_byte.bits': size*(2+x[:, 1]), 'bits_per_byte.bytes': size}, accuracy=dict(accuracy=x[:, 0]>.4))[metric]
+            return type('S', (), dict(frame=pd.DataFrame(dict(row=[f'r{i}' for i in range(60)], source='s')|{k: v.astype(float) for k,v in columns.items()}), meta=dict(task='t', metrics={metric: dict(columns=[c.split('.')[1] for c in columns if '.' in c])})))()
+        runs[f'run{r}'] = [frame() for _ in range(seeds)]
+    for level in (.95, .9):
+        t = Report(runs, draws=1000, level=level).compare()
+        out = (t.lo>0)|(t.hi<0)
+        assert (out==(t.p<=1-level)).all() and 0<out.sum()<len(t)
+        alone = t[out&~t.sure]
+        assert alone.words.str.contains('within noise among 11 comparisons').all() and not t[~out].words.str.contains('among').any()
+
+def test_groups_of_few_and_of_many_rows_are_joined_in_a_target():
+    g = rng('joined')
+    make = lambda up: type('S', (), dict(frame=pd.DataFrame(dict(row=[f'r{i}' for i in range(90)], source=['few']*6+['many']*84, m=g.normal(up, 1, 90))), meta=dict(task='t', metrics=dict(m=dict(columns=[])))))()
+    t = Report({'a': make(0), 'b': make(1)}, draws=2000, target=dict(few=.1, many=.9)).compare().set_index('group')
+    assert t.p['target']<.01 and t.lo['target']>0 and np.isfinite(t.lo['few']) and t.rows['target']==90
 
 def test_documents_agree_with_the_formula_of_a_ratio():
     rows = []
@@ -119,7 +158,7 @@ def test_level_and_coverage():
     g = rng('level')
     a = (g.random((1200, 1, 150))<.8)[..., None].astype(float)
     b = np.where(g.random(a.shape)<.5, a, g.random(a.shape)<.8)
-    assert .03<(swap_p(RowStats(a), RowStats(b), 1000)<=.05).mean()<.07
+    assert .03<(differences([RowStats(a)], [RowStats(b)], 1000)[0].p<=.05).mean()<.07
     lo, hi = boot([RowStats(a)], 200)[0].interval()
     assert .93<((lo<=.8)&(hi>=.8)).mean()<.97
     size = g.lognormal(7, .8, (1200, 1, 80))
