@@ -2,11 +2,11 @@
 
     python benchmarks/scale.py                         little text: does it run, and what does each step hold?
     python benchmarks/scale.py --limit 256             1 GiB of text, 256 MiB of memory for all of the process, imports included
-    python benchmarks/scale.py --limit 16 --over       64 MiB of text, 16 MiB more than the process holds after 2 MB of it
+    python benchmarks/scale.py --limit 16 --over       64 MiB of text, 16 MiB more than the process holds after 2 MB of it (--warm)
 
 The limit is RLIMIT_DATA of the process that does the work: the kernel refuses any private writable memory beyond it (heap, arrays, stacks of
 threads), touched or not, so it is stricter than a limit on resident memory; files that are only mapped do not count, the kernel may drop their
-pages. With `--over` the limit counts from what the process holds after the same steps over 2 MB of text (imports, compiled functions, threads).
+pages. With `--over` the limit counts from what the process holds after the same steps over a little text (imports, compiled functions, threads).
 Afterwards the same steps run without a limit (`--alone` leaves that out): the documents kept, the stories and the tokens must be the same.
 """
 import argparse, json, os, resource, subprocess, sys, tempfile, time
@@ -76,7 +76,7 @@ def worker(a):
     warnings.simplefilter('ignore')
     steps, home = a.steps.split(','), Path(a.worker)
     if a.free: print(json.dumps(dict(made=go_through(Corpus.open(home/'large'), home/'free', steps)))); return
-    use_memory(256 if a.over else a.limit*1.048576)
+    use_memory(min(256, 128+2*a.limit) if a.over else a.limit*1.048576)
     if a.over: go_through(Corpus.open(home/'small'), home/'warm', steps)
     base, rows = status('VmData', 'VmRSS'), []
     limit = int((a.limit+(base[0] if a.over else 0))*MiB)
@@ -93,8 +93,9 @@ def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--limit', type=float, help='MiB of memory (without: 16 more than the imports)')
     p.add_argument('--over', action='store_true', help='count the limit from what the process holds after 2 MB of text')
+    p.add_argument('--warm', type=float, default=2, help='MB of text from which --over counts (2)')
     p.add_argument('--factor', type=float, default=4, help='text, as a multiple of --limit (4)')
-    p.add_argument('--steps', default='clean,exact,near,tokens')
+    p.add_argument('--steps', default='clean,exact,near,tokens,lines')
     p.add_argument('--alone', action='store_true', help='do not run it again without a limit')
     p.add_argument('--quick', action='store_true', help='as without --limit')
     p.add_argument('--json', type=Path)
@@ -104,9 +105,9 @@ def main(argv=None):
     if a.quick or not a.limit: a.limit, a.over = a.limit or 16, True
     if a.worker: return worker(a)
     from llmbench.scale import FRUGAL, use_memory
-    if a.over: use_memory(256) # the corpus has small row groups too
+    if a.over: use_memory(min(256, 128+2*a.limit)) # the corpus has small row groups too
     with tempfile.TemporaryDirectory() as home:
-        write_corpus(Path(home)/'small', 2e6, 1)
+        write_corpus(Path(home)/'small', a.warm*1e6, 1)
         write_corpus(Path(home)/'large', a.limit*a.factor*MiB)
         def run(*more, env=None, before=None):
             done = subprocess.run([sys.executable, __file__, '--worker', home, '--limit', str(a.limit), '--steps', a.steps, *(['--over'] if a.over else []), *more], env={**os.environ, **(env or {})}, preexec_fn=before, stdout=subprocess.PIPE, text=True)

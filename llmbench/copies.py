@@ -222,9 +222,7 @@ def _codes(column):
 
 def _id_hashes(ids):
     "(N,) uint64 of a chunked column of ids: the hashes by which samples are chosen."
-    import pyarrow as pa
-    daft, some = engine(), lambda i: pa.table({'id': ids.slice(i, 2**16)})
-    return np.concatenate([np.empty(0, np.uint64), *(daft.from_arrow(some(i)).select(daft.col('id').hash()).to_arrow()['id'].to_numpy() for i in range(0, len(ids), 2**16))])
+    return np.concatenate([np.empty(0, np.uint64), *(engine().Series.from_arrow(c).hash().to_arrow().to_numpy() for c in ids.chunks)])
 
 def _starts(corpus, rows, ids):
     "{row: first characters} of some rows."

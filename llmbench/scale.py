@@ -30,10 +30,8 @@ def pieces(
 # %% ../nbs/10a_scale.ipynb #69efbb58
 def _hashes(ids)->dict:
     "The hashes that choose which documents a story shows."
-    daft = engine()
-    col, ids = daft.col('id'), sorted(set(ids))
-    if not ids: return {}
-    return dict(zip(ids, daft.from_pydict({'id': ids}).select(col.hash().cast(daft.DataType.string()).alias('h')).to_pydict()['h']))
+    ids = sorted(set(ids))
+    return dict(zip(ids, map(str, engine().Series.from_pylist(ids).hash().to_pylist()))) if ids else {}
 
 def _counted(items):
     "The items of one step, one a part, as a table of counts like the one a whole corpus gives, and what came in by source."
@@ -129,9 +127,9 @@ def use_memory(
 )->dict:            # what was set
     "Buffers for a process that may hold so much: results of steps, pieces, files and row groups."
     global PIECE
-    if megabytes<192: raise ValueError(f"use_memory: {megabytes} MB is less than the imports and one piece need; give 192 or more")
-    C, room = llmbench.corpus, int(megabytes*1e6)
-    C.HOLD, C.PART, C.GROUP_BYTES, PIECE = room//16, room//64, room//256, megabytes/64
+    if megabytes<144: raise ValueError(f"use_memory: {megabytes} MB is less than the imports and one piece need; give 144 or more")
+    C, room = llmbench.corpus, int(1e6*min(megabytes, 2*(megabytes-128)))
+    C.HOLD, C.PART, C.GROUP_BYTES, PIECE = room//16, room//64, room//256, room/64e6
     engine().set_execution_config(scantask_max_parallel=1, default_morsel_size=256)
     return dict(hold=C.HOLD, part=C.PART, group=C.GROUP_BYTES, piece=PIECE)
 

@@ -24,25 +24,27 @@ def source(tmp_path_factory):
     home = tmp_path_factory.mktemp('scale')
     rows = list(lines())
     for k in range(6): (home/f'{k}.jsonl').write_text('\n'.join(rows[k::6])+'\nnot JSON\n')
+    import llmbench.corpus
     from llmbench.readers import read
-    read({'a': '[0-3].jsonl', 'b': '[45].jsonl'}, folder=home).save(home/'raw')
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(llmbench.corpus, 'GROUP', 32); small.setattr(llmbench.corpus, 'PART', 30_000) # several files
+        read({'a': '[0-3].jsonl', 'b': '[45].jsonl'}, folder=home).save(home/'raw')
     return home
 
 # --- killed, and begun again
+
+DEDUP = 'exact', 'near', 'lines', 'paragraphs', 'substrings', 'semantic'
 
 STEPS = dict(
     read="read({'a': '[0-3].jsonl', 'b': '[45].jsonl'}, folder=home).save(out/'raw')",
     parts="""measured = in_parts(raw, noted(lambda c: add_signals(c, ['words', 'compression_ratio'])), out/'signals', {'step': 'signals'}, megabytes=.02)
 in_parts(measured, noted(lambda c: clean(c, keep={'words': (50, None)})), out/'clean', {'step': 'clean'}, megabytes=.02)""",
-    dedup="""c = raw
-for method in ('exact', 'near', 'lines', 'substrings', 'semantic'):
-    last = c
-    c = Corpus.open(once(out/method, {'method': method}, lambda f: (noted(lambda c: deduplicate(c, method))(last)).save(f)))""",
+    **{m: f"deduplicate(raw, {m!r}, folder=out/{m!r})" for m in DEDUP},
     tokens="tok = train_tokenizer(raw, 400, out/'tokenizer'); write_tokens(raw, tok, out/'tokens', progress=False)")
 
 # imports everything once, then forks a process for each line 'step folder' that it reads: says its number, and how it ended
 SERVER = '''
-import os, sys, traceback
+import os, signal, sys, traceback
 from pathlib import Path
 import numba, pandas, pyarrow.parquet, pydivsufsort, sklearn.decomposition, sklearn.feature_extraction.text, tokenizers
 from llmbench.clean import clean
@@ -54,7 +56,7 @@ from llmbench.scale import in_parts
 from llmbench.signals import add_signals
 from llmbench.store import once
 from llmbench.tokens import train_tokenizer, write_tokens
-import llmbench.tokens
+import llmbench.copies, llmbench.tokens
 llmbench.tokens._PART = 20_000
 home, steps = Path(sys.argv[1]), eval(sys.argv[2])
 engine()
@@ -64,12 +66,21 @@ def noted(work): # a line for each part that is done
         with open(f'{out}.log', 'a') as f: f.write(f'{len(r)}\\n')
         return r
     return one
+def counted(name, fn, dies): # a line for each call that is done; killed when call number `dies` would begin
+    def one(*a):
+        calls.append(name)
+        if dies==(name, calls.count(name)): os.kill(os.getpid(), signal.SIGKILL)
+        r = fn(*a)
+        with open(f'{out}.files', 'a') as f: f.write(f'{name}\\n')
+        return r
+    return one
 for line in sys.stdin:
-    step, out = line.split()
-    out = Path(out)
+    step, out, *dies = line.split()
+    out, calls, dies = Path(out), [], (dies[0], int(dies[1])) if dies else None
     pid = os.fork()
     if not pid:
         try:
+            for module,name in ((llmbench.copies, '_write'), (llmbench.corpus, 'write_batches')): setattr(module, name, counted(name, getattr(module, name), dies))
             if step!='read': raw = Corpus.open(home/'raw')
             exec(steps[step])
         except BaseException: traceback.print_exc(); os._exit(1)
@@ -81,16 +92,16 @@ for line in sys.stdin:
 @pytest.fixture(scope='module')
 def server(source):
     p = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', SERVER, str(source), repr(STEPS)], env=ENV, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    def run(step, out, after=None):
-        "Seconds that the step took, or None if it was killed `after` seconds."
-        p.stdin.write(f'{step} {out}\n'); p.stdin.flush()
+    def run(step, out, after=None, dies=''):
+        "Seconds that the step took, or None if it was killed: `after` seconds, or as the call would begin that `dies` names: 'function number'."
+        p.stdin.write(f'{step} {out} {dies}\n'); p.stdin.flush()
         pid, t = int(p.stdout.readline()), time.monotonic()
         if after is not None:
             time.sleep(after)
             try: os.kill(pid, signal.SIGKILL)
             except ProcessLookupError: after = None # it was done
         status = int(p.stdout.readline())
-        assert os.waitstatus_to_exitcode(status) in ((0,) if after is None else (0, -signal.SIGKILL))
+        assert os.waitstatus_to_exitcode(status) in ((-signal.SIGKILL,) if dies else (0,) if after is None else (0, -signal.SIGKILL))
         return time.monotonic()-t if status==0 else None
     yield run
     p.stdin.close(); p.wait()
@@ -99,7 +110,7 @@ def finished(folder):
     "When each finished folder was written."
     return {p.parent: p.stat().st_mtime_ns for p in Path(folder).rglob('made_from.json')} if Path(folder).exists() else {}
 
-@pytest.mark.parametrize('step,kills', dict(read=1, parts=1, dedup=2, tokens=1).items())
+@pytest.mark.parametrize('step,kills', dict(read=1, parts=1, tokens=1).items())
 def test_a_killed_step_ends_as_if_nothing_had_been(step, kills, server, tmp_path):
     chance, killed, before, torn = random.Random(step), 0, {}, tmp_path/'torn'
     seconds = server(step, tmp_path/'whole')
@@ -116,10 +127,27 @@ def test_a_killed_step_ends_as_if_nothing_had_been(step, kills, server, tmp_path
     assert killed==kills
     server(step, torn)
     assert all(finished(torn)[f]==t for f,t in before.items()) and file_hash(torn)==file_hash(tmp_path/'whole')
-    if step in ('parts', 'dedup'):
+    if step=='parts':
         done, once = (len((tmp_path/f'{n}.log').read_text().split()) for n in ('torn', 'whole'))
         assert once<=done<=once+killed                       # a kill costs the part under way, no more
     assert not [p for p in tmp_path.rglob('*') if p.name.endswith('.parts')]
+
+@pytest.mark.parametrize('method', DEDUP)
+def test_copies_killed_in_the_middle_end_as_if_nothing_had_been(method, server, source, tmp_path):
+    "Killed before the third file of the pass, and again while the result is saved: what was worked out is not worked out again."
+    server(method, tmp_path/'whole')
+    log = lambda n: (tmp_path/f'{n}.files').read_text().split()
+    files, waiting = len(Corpus.open(source/'raw').parts.paths), lambda: {p.name: p.stat().st_mtime_ns for f in (tmp_path/'torn').glob('.*.parts') for p in f.iterdir()}
+    assert files>=5 and log('whole')==['_write']*files+['write_batches']
+    assert server(method, tmp_path/'torn', dies='_write 3') is None
+    first = waiting()
+    assert sum(n.endswith('.arrow') for n in first)==2 and log('torn')==['_write']*2
+    assert server(method, tmp_path/'torn', dies='write_batches 1') is None
+    second = waiting()
+    assert sum(n.endswith('.arrow') for n in second)==files and first.items()<=second.items() and log('torn')==['_write']*files
+    assert method=='exact' or {'matches', 'passages'} & set(second)   # what came of the comparison is there as well
+    server(method, tmp_path/'torn')
+    assert log('torn')==log('whole') and file_hash(tmp_path/'torn')==file_hash(tmp_path/'whole') and not waiting()
 
 # --- two workers of Ray
 
