@@ -152,6 +152,7 @@ ROWS = {
     'ner': (dict(tokens=['Ann', 'lives', 'in', 'Oslo'], tags=['B-person', 'O', 'O', 'B-place']), dict(tokens=['Bob', 'left'], tags=['B-person', 'O'])),
     'extractive_qa': (dict(context='The Danube flows through Vienna.', question='What flows?', answer='The Danube'), dict(context='It rains in Oslo.', question='Where?', answers=dict(text=['Oslo', 'in Oslo'], answer_start=[12, 9]))),
     'multiple_choice': (dict(text='Plants take in', choices=['oxygen', 'carbon dioxide'], label=1), dict(text='Two and two', choices=['four', 'five'], label=0)),
+    'ranking': (dict(question='Which is a river?', candidates=['soup', 'the Danube', 'the Rhine'], relevant=['the Danube', 2]), dict(question='What is to eat?', candidates=['soup', 'rain'], relevant=0)),
     'summarisation': (dict(text='A long text about rivers.', target='Rivers.'), dict(text='Another one about rain.', target='Rain.')),
     'translation': (dict(text='Open file', target='打开文件'), dict(text='Close', target='关闭')),
     'generation': (dict(text='Once upon'), dict(text='It was')),
