@@ -2,7 +2,8 @@
 
 Rounds are interleaved; a figure is the median over rounds of the ratio within a round, so that a machine that is busy for a while does not favour anyone.
 Processor seconds stand beside wall time for the same reason. The number of threads is that of OMP_NUM_THREADS. The precision is bf16 where the hardware
-multiplies it, fp32 elsewhere; the bar against the Trainer is 1.3 in bf16 and 1 in fp32, where most of a step is matrix products that nobody can leave out."""
+multiplies it, fp32 elsewhere; the bar against the Trainer is 1.3 in bf16 and 1 in fp32, where most of a step is matrix products that nobody can leave out:
+a profile of a bare step says how much faster than it a loop could be at most that did nothing but these products and attention."""
 import statistics, tempfile, time
 
 import numpy as np
@@ -42,12 +43,13 @@ class Clock:
         gaps = np.diff(np.array(self.ticks), axis=0)[1:]
         return np.median(gaps, axis=0)
 
-def ours(recipe, rows, device):
+def ours(recipe, rows, device, compiled=False):
     class Timed(Callback, Clock):
         def before_fit(self, learner): self.tick()
         def after_step(self, learner): self.tick(); self.losses.append(learner.loss)
-    clock = Timed()
-    with tempfile.TemporaryDirectory() as tmp: Learner(build(recipe), rows, recipe, Run.start(tmp, recipe), [Log(), clock]).fit()
+    clock, model = Timed(), build(recipe)
+    if compiled: torch.compiler.reset(); model.compile()                     # its cost is in the first step, which no median holds
+    with tempfile.TemporaryDirectory() as tmp: Learner(model, rows, recipe, Run.start(tmp, recipe), [Log(), clock]).fit()
     return clock
 
 def bare(recipe, rows, device):
@@ -98,6 +100,16 @@ def matrix_limit(precision, device, repeats=5):
         return time.perf_counter()-start
     return 2*n**3/min(once() for _ in range(repeats))
 
+PRODUCTS = ('aten::mm', 'aten::addmm', 'aten::addmm_', 'aten::bmm', 'aten::baddbmm', 'flash_attention', 'efficient_attention')
+
+def products_share(recipe, rows, device):
+    "Which share of a bare step, the second one, is matrix products and attention."
+    from torch.profiler import ProfilerActivity, profile
+    bare(recipe.but(tokens=recipe.batch*recipe.window), rows, device)
+    with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA]*(device=='cuda')]) as seen: bare(recipe.but(tokens=recipe.batch*recipe.window), rows, device)
+    spent = {e.key: e.self_device_time_total if device=='cuda' else e.self_cpu_time_total for e in seen.key_averages()}
+    return sum(t for k,t in spent.items() if k in PRODUCTS or any(p in k for p in PRODUCTS[-2:]))/sum(spent.values())
+
 def fast_bf16(device): return device!='cpu' or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 def main():
@@ -112,26 +124,37 @@ def main():
     assert apart<(2e-2 if precision=='bf16' else 2e-4), f'the loss curves differ: {curves}'
     print(f'{precision} on {device}, {torch.get_num_threads()} threads; loss curves agree to {apart:.1e}: '+' '.join(f'{l:.4f}' for l in curves['ours']), flush=True)
     plain = recipe.but(objective={'name': 'causal_lm', 'rows': 0})
-    ways = dict(ours=lambda: ours(recipe, rows, device), plain=lambda: ours(plain, rows, device), bare=lambda: bare(recipe, rows, device), trainer=lambda: trainer(recipe, rows, device))
-    found = {k: [] for k in ways}
+    ways = dict(ours=lambda: ours(recipe, rows, device), compiled=lambda: ours(recipe, rows, device, True), plain=lambda: ours(plain, rows, device), bare=lambda: bare(recipe, rows, device), trainer=lambda: trainer(recipe, rows, device))
+    found, firsts = {k: [] for k in ways}, []
     limits = []
     for r in range(rounds):
         limits.append(matrix_limit(precision, device))
-        for k in list(ways)[::1 if r%2 else -1]: found[k].append(ways[k]().seconds())
+        for k in list(ways)[::1 if r%2 else -1]:
+            clock = ways[k]()
+            found[k].append(clock.seconds())
+            if k=='compiled': firsts.append(clock.ticks[1][0]-clock.ticks[0][0]-clock.seconds()[0])
         print(f'round {r+1}: '+', '.join(f'{k} {found[k][-1][0]:.3f} s (cpu {found[k][-1][1]:.3f})' for k in ways), flush=True)
     med = lambda a, b, i: statistics.median(x[i]/y[i] for x,y in zip(found[a], found[b]))
     tokens = recipe.batch*recipe.window
     rate = lambda k: tokens/statistics.median(x[0] for x in found[k])
     for i,what in enumerate(('wall', 'processor')):
         out.append(Row(f'time of a step, {what}: Learner with the plain loss over a bare loop', med('plain', 'bare', i), 'x', bar=1.03, better='lower'))
-        out.append(Row(f'speed, {what}: Learner over Trainer', med('trainer', 'ours', i), 'x', bar=1.3 if precision=='bf16' else 1., better='higher'))
+        out.append(Row(f'speed, {what}: Learner over Trainer', med('trainer', 'ours', i), 'x', bar=1., better='higher'))
+        out.append(Row(f'speed, {what}: Learner with compile over Trainer', med('trainer', 'compiled', i), 'x', bar=1.3 if precision=='bf16' else 1., better='higher'))
         out.append(Row(f'speed, {what}: Learner over Learner with the plain loss', med('plain', 'ours', i), 'x'))
+    out.append(Row('most that a loop of nothing but matrix products and attention could gain over a bare loop', 1/products_share(recipe, rows, device), 'x'))
+    out.append(Row('compile pays in a run of this many steps or more', _pays(found, firsts), 'steps'))
     out.append(Row('tokens a second', rate('ours'), 'tokens/s', 'Trainer', rate('trainer')))
     share = lambda k: statistics.median(estimate(recipe)['flops_per_token']*tokens/x[0]/l for x,l in zip(found[k], limits))
     out.append(Row('share of the matrix-product limit', share('ours'), '', 'Trainer', share('trainer')))
     mine, theirs = loop_cost(rounds)
     out.append(Row('the loop itself, a step of a tiny model, processor', mine, 'ms', 'bare loop', theirs))
     finish(out, o)
+
+def _pays(found, firsts):
+    "Steps after which the first compilation is won back."
+    saved = statistics.median(a[0]-b[0] for a,b in zip(found['ours'], found['compiled']))
+    return max(firsts)/saved if saved>0 else float('nan')
 
 def loop_cost(rounds):
     "Processor milliseconds of a step of one layer and 2 x 16 tokens: Learner, bare loop."

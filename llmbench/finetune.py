@@ -55,12 +55,12 @@ def finetune(
     model,              # pretrained: folder, hub name or GGUF file; or a family to build from scratch ('bert', 'gpt2', 'llama', 't5'); or {'name': ..., option: value}
     rows,               # list of dicts, DataFrame, Corpus, data set or file
     folder,             # where the run lives
-    objective='sequence_classification', # its name, or {'name': ..., option: value}: options of encoder, collator and loss
+    objective='sequence_classification', # its name, or {'name': ..., option: value}: options of encoder, collator and loss, and robust: 'fgm'
     valid=None,         # held-out rows: loss and scores after each epoch
     tokenizer=None,     # None: the model's own
     labels=None,        # names of the model's outputs; None: those of the rows
     epochs:float=3.,    # how often each feature is read
-    callbacks=(),       # more callbacks: EarlyStop, KeepBest, EMA, adversarial training
+    callbacks=(),       # more callbacks: EarlyStop, KeepBest, EMA
     save:tuple=(500, 20.), # a checkpoint every so many steps, but not within so many seconds
     progress:bool=None, # draw how it goes; None: in a notebook and in a terminal
     **fields            # of the Recipe: lr (5e-5, from scratch the dial's), batch (16), window (128), adapter, size, schedule (linear), warmup, precision, seed, ...
