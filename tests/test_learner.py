@@ -208,3 +208,48 @@ def test_in_a_terminal_it_is_lines(capsys):
     fit(RECIPE, [Progress(every=0., out=sys.stdout)])
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines)==7 and lines[-1].startswith('Training: 6 of 6 (100%)') and 'loss' in lines[-1]
+
+
+def says(fn, kind, *words):
+    "The message of the error that this must raise."
+    with pytest.raises(kind) as e: fn()
+    assert all(w in str(e.value) for w in words), e.value
+
+
+def one_batch(**change):
+    "Batches with something wrong in them."
+    class Wrong(Batches):
+        def __call__(self, step, rank=0, world=1): return {k: change[k](v) if k in change else v for k,v in super().__call__(step).items()}
+    return Wrong()
+
+
+def test_bad_input_says_what_is_wrong_and_what_to_do(tmp_path):
+    from tokenizers import Tokenizer, models
+    from llmbench.adapters import add_adapter
+    from llmbench.checkpoint import Checkpoint, check_checkpoint
+    from llmbench.models import check_tokenizer
+    from llmbench.objectives import labelled
+    spoil = lambda v: np.where(np.arange(17)==5, 64, v)
+    says(lambda: fit(RECIPE, batches=one_batch(labels=spoil)), ValueError, "step 0, row 0 (source 'a', row 0)", 'labels holds 64 at position 5', '0 to 63')
+    says(lambda: fit(RECIPE, batches=one_batch(ids=spoil)), ValueError, 'ids holds 64', 'text and model belong to different tokenizers')
+    empty = one_batch(**{k: lambda v: v[:0] for k in ('ids', 'labels', 'source', 'counted')})
+    says(lambda: fit(RECIPE, batches=empty), ValueError, 'step 0: an empty batch (no rows)')
+    says(lambda: labelled(build(RECIPE), dict(input_ids=torch.zeros(0, 4, dtype=torch.long), labels=torch.zeros(0, 4, dtype=torch.long))), ValueError, 'an empty batch')
+    says(lambda: fit(RECIPE, batches=one_batch(labels=lambda v: v*0+IGNORED, counted=lambda v: v*0)), ValueError, 'no target of the batch counts')
+    long = one_batch(ids=lambda v: np.tile(v, 200), labels=lambda v: np.tile(v, 200))
+    says(lambda: fit(RECIPE, batches=long), ValueError, 'sequences of 3399 tokens, the model reads at most 2048', 'lower the window')
+    many = Tokenizer(models.WordLevel({f't{i}': i for i in range(70)}))
+    says(lambda: check_tokenizer(build(RECIPE), many), ValueError, 'ids up to 69', '64 rows', 'resize_token_embeddings(70)')
+    says(lambda: add_adapter(build(RECIPE), {'name': 'lora', 'targets': ['q_prj']}), LookupError, "Did you mean 'q_proj'", 'down_proj')
+    # checkpoints: of another recipe, of other robust training, pickled
+    run = Run.start(tmp_path/'run', RECIPE)
+    fit(RECIPE, [Log(), Checkpoint(2)], run)
+    says(lambda: fit(RECIPE.but(lr=1e-4), [Log(), Checkpoint(2)], run), ValueError, f'belongs to recipe {RECIPE.fingerprint}', 'another folder')
+    from llmbench.robust import robust
+    says(lambda: fit(RECIPE, [robust['fgm'](size=.2), Log(), Checkpoint(2)], run), ValueError, 'was trained with no robust training', "'size': 0.2")
+    tough = RECIPE.but(objective=dict(name='causal_lm', robust='fgm'))
+    assert tough.fingerprint!=RECIPE.fingerprint
+    says(lambda: fit(tough, [Log(), Checkpoint(2)], run), ValueError, 'belongs to recipe')
+    torch.save({}, run.folder/'checkpoints'/'weights.pt')
+    says(lambda: fit(RECIPE, [Log(), Checkpoint(2)], run), TypeError, 'weights.pt can only be read with pickle', 'safetensors')
+    says(lambda: check_checkpoint(run.folder/'checkpoints'/'weights.pt'), TypeError, 'pickle')

@@ -1,7 +1,7 @@
 "Real processes killed for real: what is finished stays, what was cut off goes on, and the result is the same."
+import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -33,35 +33,26 @@ def job(shards, folder, **changes):
     return Job(folder.name, plain(recipe), str(shards/'train'), str(shards/'valid'), str(folder), str(shards/'tokenizer'/'tokenizer.json'))
 
 
-TRAIN = '''
-import json, sys
-from llmbench.learner import train
-from llmbench.recipe import Recipe
-from llmbench.tokens import open_tokens
-import torch; torch.set_num_threads(1)
-job = json.loads(sys.argv[1])
-train(Recipe(**job['recipe']), open_tokens(job['tokens']), job['folder'], checkpoint_every=4, checkpoint_seconds=0)
-'''
-
-
-def start(j):
-    import json
-    return subprocess.Popen([sys.executable, '-c', TRAIN, json.dumps(plain(j))])
+def train_here(j):
+    import torch
+    from llmbench.learner import train
+    from llmbench.tokens import open_tokens
+    torch.set_num_threads(1)
+    return train(Recipe(**j.recipe), open_tokens(j.tokens), j.folder, checkpoint_every=4, checkpoint_seconds=0)
 
 
 def test_damaged_checkpoint_falls_back_to_the_one_before(shards, tmp_path):
     whole = job(shards, tmp_path/'whole')
-    assert start(whole).wait(120)==0
+    digest = train_here(whole).record['digest']
     last = sorted((tmp_path/'whole'/'checkpoints').glob('step*'))[-1]
     data = bytearray((last/'tensors.safetensors').read_bytes())
     data[len(data)//2] ^= 1
     (last/'tensors.safetensors').write_bytes(data)
-    digest = Run(tmp_path/'whole').record['digest']
     record = read_json(tmp_path/'whole'/'run.json')
     record['status'] = 'stopped'
-    (tmp_path/'whole'/'run.json').write_text(__import__('json').dumps(record))
-    assert start(whole).wait(120)==0
-    assert Run(tmp_path/'whole').record['digest']==digest
+    (tmp_path/'whole'/'run.json').write_text(json.dumps(record))
+    with pytest.warns(UserWarning, match='is set aside'): again = train_here(whole)
+    assert again.record['digest']==digest
     assert any('damaged' in r.get('event', '') for r in read_jsonl(tmp_path/'whole'/'metrics.jsonl'))
 
 
@@ -82,10 +73,9 @@ def test_a_killed_worker_says_so_and_a_rerun_goes_on(shards, tmp_path):
 
 
 def test_the_number_of_workers_does_not_change_the_result(shards, tmp_path):
-    digests = []
-    for workers in (1, 2):
-        runs = train_all([job(shards, tmp_path/f'{workers}-{i}', seed=i, tokens=8_192) for i in range(2)], workers=workers)
-        digests.append([r.record['digest'] for r in runs])
+    jobs = lambda way: [job(shards, tmp_path/f'{way}-{i}', seed=i, tokens=8_192) for i in range(2)]
+    here, there = [train_here(j) for j in jobs('here')], train_all(jobs('pool'), workers=2)
+    digests = [[r.record['digest'] for r in runs] for runs in (here, there)]
     assert digests[0]==digests[1] and digests[0][0]!=digests[0][1]
 
 
@@ -111,3 +101,41 @@ def test_a_search_of_two_processes_loses_a_worker_and_goes_on(shards, tmp_path):
     assert len(table)==6 and set(table.state)<={'complete', 'pruned'} and table.recipe[:len(left)].tolist()==left.recipe.tolist()
     done = table[(table.state=='complete')&table.same_as.isna()]
     assert done.recipe.is_unique and all(Run(tmp_path/'search'/'runs'/r).status=='done' for r in done.recipe)
+
+
+@pytest.fixture
+def run_job(monkeypatch, root):
+    "A notebook of nbs/runs with parameters, in this process; its report."
+    from llmbench.ranks import run_here
+    monkeypatch.setitem(sys.modules, '__main__', sys.modules['__main__']) # the page takes its place, and gives it back
+    def go(name, out, **parameters):
+        run_here(str(root/f'nbs/runs/{name}.ipynb'), *(f'{k}={v}' for k,v in dict(parameters, out=out).items()))
+        return read_json(out/'report.json')
+    return go
+
+
+def test_select_sft_spreads_its_choice(run_job, tmp_path, capsys):
+    about = dict(tea='leaves water cup pot', ships='sail mast sea port', trees='root bark leaf crown', stars='light sky night orbit')
+    rows = [dict(prompt=f'What is said of {k}, {i}?', response=f'{v} {v} {k} {i}') for k,v in about.items() for i in range(8)]
+    (tmp_path/'rows.jsonl').write_text(''.join(json.dumps(r)+'\n' for r in rows))
+    found = run_job('select_sft', tmp_path/'out', rows=tmp_path/'rows.jsonl', share=.125, how='k_center')
+    chosen = read_jsonl(tmp_path/'out'/'selected.jsonl')
+    assert len(chosen)==4 and len({r['prompt'].split()[4] for r in chosen})==4 and all({k: r[k] for k in ('prompt', 'response')} in rows for r in chosen)
+    assert found['coverage']>=max(found['random'])-1e-9 and '4 of 32 rows by k_center' in capsys.readouterr().out
+    ranked = run_job('select_sft', tmp_path/'by', rows=tmp_path/'rows.jsonl', share=.25, how='top', by='chars')
+    longest = sorted(rows, key=lambda r: -len(r['prompt']+r['response']))
+    assert len(ranked['chosen'])==8 and {len(rows[i]['prompt']+rows[i]['response']) for i in ranked['chosen']}<={len(r['prompt']+r['response']) for r in longest[:8]}
+    with pytest.raises(ValueError, match='ranks by a score'): run_job('select_sft', tmp_path/'none', rows=tmp_path/'rows.jsonl', how='top')
+
+
+def test_continual_keeps_a_share_of_the_old(run_job, tmp_path):
+    tiny = dict(tokens=4096, more=2048, vocab=300, megabytes=.05, holdout=3, rehearsal=.25)
+    found = run_job('continual', tmp_path/'out', **tiny)
+    first, alone, mixed = (Run(tmp_path/'out'/n) for n in ('first', 'new_only', 'rehearsed'))
+    assert mixed.recipe.weights['code']==pytest.approx(.25) and set(alone.recipe.weights)=={'licences'} and {r.recipe.model for r in (alone, mixed)}=={str(first.folder/'model')}
+    last = {r.folder.name: r.metrics().dropna(subset='valid_loss').iloc[-1] for r in (first, alone, mixed)}
+    for row, name in zip(found['stages'], ('first', 'new_only', 'rehearsed'), strict=True):
+        assert row['old']==pytest.approx(last[name]['valid_loss_code']) and row['new']==pytest.approx(last[name]['valid_loss_licences'])
+        assert row['forgetting']==pytest.approx(row['old']-found['stages'][0]['old']) and row['gain']==pytest.approx(found['stages'][0]['new']-row['new'])
+    run_job('continual', tmp_path/'out', **tiny)                          # done already: taken as it is
+    assert Run(mixed.folder).record['started']==mixed.record['started']
