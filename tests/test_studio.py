@@ -1,9 +1,8 @@
 """The studio in a browser: JavaScript and Python compute the same, and a mixture dragged on screen is the one in Python, to the last part."""
-import json, os, shutil, socket, subprocess, sys, time, urllib.request
+import json
 
 import numpy as np
 import pytest
-from conftest import ROOT
 
 from llmbench.core import rng
 from llmbench.laws import fit_law
@@ -272,98 +271,3 @@ SPEED = """() => { const bar = document.querySelectorAll('.bar')[3], box = bar.g
     for (let i = 0; i < 60; i++) { const t = performance.now(); at('pointermove', .1 + .8 * ((i * 7) % 60) / 60); document.body.getBoundingClientRect(); document.querySelector('.lb-studio').offsetHeight; out.push(performance.now() - t); }
     at('pointerup', .5);
     return out; }"""
-
-# --- JupyterLab itself
-
-CELLS = ["""import sys; sys.path.insert(0, 'tests')
-from test_studio import law, mixture
-from llmbench.studio import Studio
-studio = Studio(mixture(), law())
-studio""", "import json\nprint('VALUE '+json.dumps([studio.value, sum(studio.mixture.weights.values()), len(studio.runs_to_do), studio.gain()['loss']]))", "studio.set('code/py', .4);"]
-
-@pytest.fixture(scope='module')
-def lab(tmp_path_factory):
-    "A JupyterLab of its own, on a notebook that shows a studio."
-    import nbformat.v4 as v4
-    top = tmp_path_factory.mktemp('lab')
-    (top/'tests').mkdir()
-    for name in ('test_studio.py', 'conftest.py'): shutil.copyfile(ROOT/'tests'/name, top/'tests'/name)
-    (top/'studio.ipynb').write_text(v4.writes(v4.new_notebook(cells=[v4.new_code_cell(c) for c in CELLS], metadata={'kernelspec': {'name': 'python3', 'display_name': 'Python 3', 'language': 'python'}})))
-    with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
-    env = {**os.environ, **{f'JUPYTER{k}_DIR': str(top/k) for k in ('_CONFIG', '_RUNTIME', '_DATA', 'LAB_SETTINGS', 'LAB_WORKSPACES')}, 'OMP_NUM_THREADS': '1'}
-    args = [f'--port={port}', '--no-browser', '--ip=127.0.0.1', '--allow-root', '--IdentityProvider.token=', '--ServerApp.disable_check_xsrf=True', '--LabApp.expose_app_in_browser=True',
-            '--LabApp.news_url=None', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', f'--ServerApp.root_dir={top}']
-    with open(top/'log.txt', 'w') as log: server = subprocess.Popen([sys.executable, '-m', 'jupyterlab', *args], cwd=top, env=env, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        for _ in range(300):
-            try: urllib.request.urlopen(f'http://127.0.0.1:{port}/api/status', timeout=2); break
-            except OSError:
-                assert server.poll() is None, (top/'log.txt').read_text()[-2000:]
-                time.sleep(.2)
-        yield f'http://127.0.0.1:{port}/'
-    finally:
-        server.terminate()
-        server.wait(20)
-
-def run_cell(page, i):
-    page.evaluate(f"() => {{ const nb = window.jupyterapp.shell.currentWidget.content; nb.activeCellIndex = {i}; nb.deselectAll(); }}")
-    page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-cell')")
-
-def asked(page):
-    "What Python says now, through a cell."
-    page.evaluate("() => { const c = window.jupyterapp.shell.currentWidget.content.widgets[1]; c.model.clearExecution(); c.outputArea.model.clear(); }")
-    run_cell(page, 1)
-    cell = page.locator('.jp-Notebook .jp-CodeCell').nth(1)
-    cell.get_by_text('VALUE').last.wait_for()
-    page.wait_for_function("() => /VALUE .*]\\s*$/.test(window.jupyterapp.shell.currentWidget.content.widgets[1].outputArea.node.innerText)")
-    said = page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets[1].outputArea.node.innerText")
-    return json.loads(said[said.index('VALUE ')+6:])
-
-def test_jupyterlab(browser, lab):
-    "Real mouse and keys in JupyterLab: what Python holds is what the screen shows, exactly, and the other way round."
-    context = browser.new_context(viewport={'width': 1500, 'height': 1000})
-    page, outside = context.new_page(), []
-    page.on('request', lambda r: None if r.url.startswith((lab, lab.replace('http', 'ws'), 'data:', 'blob:')) else outside.append(r.url))
-    page.goto(lab+'lab/tree/studio.ipynb')
-    page.wait_for_selector('.jp-Notebook .jp-CodeCell')
-    page.evaluate('() => window.jupyterapp.restored.then(() => true)')
-    page.wait_for_function("() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status==='idle'", timeout=120_000)
-    run_cell(page, 0)
-    page.wait_for_selector('.lb-studio .src .bar', timeout=120_000)
-    page.wait_for_timeout(300)
-    shown = lambda: page.evaluate("document.querySelector('.lb-studio').parentElement.studio.board.value")
-    def agree():
-        "Python, once the last message of the page has arrived: a kernel that is busy gets the newest value when it is done."
-        for _ in range(5):
-            value, total, runs, loss = asked(page)
-            if value==shown(): break
-        assert value==shown() and total==1. and sum(value['phases'][0]['parts'])==PARTS
-        on_screen = page.evaluate(f'{BOARD}.prediction({BOARD}.mean).loss')
-        assert abs(loss-on_screen)<1e-9 and abs(loss-float(page.locator('.big').inner_text()))<=.00051
-        return value
-    first = agree()
-    drag(page, 4, .3, steps=25)
-    assert agree()['phases'][0]['parts'][4]<first['phases'][0]['parts'][4]
-    page.locator('.lock').nth(0).click()
-    for row,to in [(1, .7), (2, .05), (3, .5), (1, .2)]: drag(page, row, to, steps=15)
-    dragged = agree()
-    assert dragged['locks'][0] and dragged['phases'][0]['parts'][0]!=0
-    page.locator('.bar').nth(1).focus()
-    page.keyboard.press('ArrowRight'); page.keyboard.press('Shift+ArrowRight'); page.keyboard.press('l')
-    keyed = agree()
-    assert keyed['phases'][0]['parts'][1]-dragged['phases'][0]['parts'][1]==round(.005*PARTS)+round(.05*PARTS) and keyed['locks'][1]
-    page.locator('.bar').nth(1).focus()
-    for _ in range(3): page.keyboard.press('Control+z')
-    assert agree()['phases']==dragged['phases']
-    page.locator('.bar').nth(1).focus(); page.keyboard.press('Control+Shift+z')
-    agree()
-    page.get_by_role('button', name='Train this one next').click()
-    assert asked(page)[2]==1
-    run_cell(page, 2)                                             # and from Python to the screen
-    page.wait_for_function(f"() => {BOARD}.value.phases[0].parts[1]==={round(.4*PARTS)}")
-    agree()
-    with page.expect_download() as got: page.locator('.lb-studio').get_by_role('button', name='Save file').click()
-    saved = json.loads(got.value.path().read_text())
-    assert saved['hash'] and Mixture.open(got.value.path()).weights=={k: n/PARTS for k,n in zip(NAMES, shown()['phases'][0]['parts'])}
-    context.close()
-    assert not outside

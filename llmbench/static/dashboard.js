@@ -17,7 +17,7 @@ const number = (x, digits = 4) => {
 const value = x => x == null ? '–' : typeof x === 'number' ? number(x) : seen(x);
 const button = (label, onclick, props) => h('button', {type: 'button', onclick, ...props}, label);
 const choice = (label, options, now, onchange) => h('label', {class: 'pick'}, h('span', {}, label), h('select', {class: 'field', 'aria-label': label, onchange: e => onchange(e.target.value)}, ...options.map(([v, t]) => h('option', {value: v, selected: v === now}, t))));
-const toggle = (label, now, onchange, title) => h('button', {type: 'button', 'aria-pressed': String(!!now), title: title || label, onclick: e => { const on = e.currentTarget.getAttribute('aria-pressed') !== 'true'; e.currentTarget.setAttribute('aria-pressed', String(on)); onchange(on); }}, label);
+const toggle = (label, now, onchange, title) => h('button', {type: 'button', 'aria-pressed': String(!!now), title: title || label, 'aria-label': title && title.includes(label) ? title : null, onclick: e => { const on = e.currentTarget.getAttribute('aria-pressed') !== 'true'; e.currentTarget.setAttribute('aria-pressed', String(on)); onchange(on); }}, label);
 const duration = t => t == null ? '–' : t < 90 ? `${number(t, 2)} s` : t < 5400 ? `${Math.round(t / 60)} min` : `${(t / 3600).toFixed(1)} h`;
 const near = (given, names) => {                               // the nearest name, if there is one
   const far = (a, b) => { let row = [...Array(b.length + 1).keys()]; for (let i = 1; i <= a.length; i++) { let left = i; const next = [i]; for (let j = 1; j <= b.length; j++) { left = Math.min(row[j] + 1, left + 1, row[j - 1] + (a[i - 1] !== b[j - 1])); next.push(left); } row = next; } return row[b.length]; };
@@ -97,10 +97,11 @@ function ticks(lo, hi, n, log) {
     for (let e = a; e <= b; e++) for (const m of b - a <= 2 ? [1, 2, 5] : [1]) { const v = m * 10 ** e; if (v >= lo * .999 && v <= hi * 1.001) out.push(v); }
     if (out.length > 1) return out.filter((_, i) => i % Math.ceil(out.length / (n + 2)) === 0);
   }
-  const raw = (hi - lo) / n, p = 10 ** Math.floor(Math.log10(raw)), step = [1, 2, 5, 10].find(m => m * p >= raw) * p, out = [];
+  const raw = (hi - lo) / n, p = 10 ** Math.floor(Math.log10(raw)), step = [1, 2, 5, 10].find(m => m * p >= raw * .75) * p, out = [];
   for (let v = Math.ceil(lo / step) * step; v <= hi + step * 1e-9; v += step) out.push(Math.abs(v) < step * 1e-9 ? 0 : v);
   return out;
 }
+const labels = values => { for (let d = 3; d < 9; d++) { const t = values.map(v => number(v, d)); if (new Set(t).size === t.length) return t; } return values.map(String); }; // as short as tells them apart
 const scale = (lo, hi, a, b, log) => { const f = log ? Math.log : x => x, u = f(lo), v = f(hi); const to = x => a + (f(x) - u) / (v - u || 1) * (b - a); to.back = p => { const z = u + (p - a) / (b - a || 1) * (v - u); return log ? Math.exp(z) : z; }; to.lo = lo; to.hi = hi; return to; };
 function fit(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;
@@ -116,9 +117,10 @@ const shorten = (c, text, room) => { let t = seen(text); if (c.measureText(t).wi
 function frame(c, el, box, X, Y, {logx, logy, xname, yname}) {
   const dim = css(el, '--lb-dim'), line = css(el, '--lb-line');
   c.lineWidth = 1; c.strokeStyle = line; c.fillStyle = dim; c.textBaseline = 'middle'; c.textAlign = 'right';
-  for (const v of ticks(Y.lo, Y.hi, Math.max(2, Math.round((box.y1 - box.y0) / 42)), logy)) { const y = Math.round(Y(v)) + .5; if (y < box.y0 - 1 || y > box.y1 + 1) continue; c.beginPath(); c.moveTo(box.x0, y); c.lineTo(box.x1, y); c.stroke(); c.fillText(number(v, 3), box.x0 - 6, y); }
+  const up = ticks(Y.lo, Y.hi, Math.max(2, Math.round((box.y1 - box.y0) / 42)), logy), across = ticks(X.lo, X.hi, Math.max(2, Math.round((box.x1 - box.x0) / 90)), logx), named = labels(up), under = labels(across);
+  up.forEach((v, i) => { const y = Math.round(Y(v)) + .5; if (y < box.y0 - 1 || y > box.y1 + 1) return; c.beginPath(); c.moveTo(box.x0, y); c.lineTo(box.x1, y); c.stroke(); c.fillText(named[i], box.x0 - 6, y); });
   c.textBaseline = 'top'; c.textAlign = 'center';
-  for (const v of ticks(X.lo, X.hi, Math.max(2, Math.round((box.x1 - box.x0) / 90)), logx)) { const x = X(v); c.fillText(number(v, 3), clamp(x, box.x0 + 8, box.x1 - 8), box.y1 + 6); c.beginPath(); c.moveTo(Math.round(x) + .5, box.y1); c.lineTo(Math.round(x) + .5, box.y1 + 4); c.stroke(); }
+  across.forEach((v, i) => { const x = X(v), half = c.measureText(under[i]).width / 2; c.fillText(under[i], clamp(x, half, box.x1 + 8 - half), box.y1 + 6); c.beginPath(); c.moveTo(Math.round(x) + .5, box.y1); c.lineTo(Math.round(x) + .5, box.y1 + 4); c.stroke(); });
   c.textAlign = 'right';
   if (xname) c.fillText(shorten(c, xname, box.x1 - box.x0), box.x1, box.y1 + 20);
   if (yname) { c.textAlign = 'left'; c.fillText(shorten(c, yname, box.x1 - 4), 2, 1); }
@@ -151,6 +153,9 @@ const AXES = [['tokens', 'tokens'], ['seconds', 'time (s)'], ['flops', 'FLOP'], 
 const DASH = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
 const rank = k => { const at = ['loss', 'valid_loss', 'eval_loss', 'norm', 'grad_norm', 'lr', 'learning_rate'].indexOf(k); return at >= 0 ? at : k.startsWith('loss/') ? 20 : k.startsWith('valid_loss') ? 30 : 40; };
 
+const extents = new WeakMap(), none = {keys: new Map()};
+const extent = xs => { let e = extents.get(xs); if (!e) { e = {lo: Infinity, above: Infinity, hi: -Infinity}; for (const x of xs) { e.lo = Math.min(e.lo, x); e.hi = Math.max(e.hi, x); if (x > 0) e.above = Math.min(e.above, x); } extents.set(xs, e); } return e; };
+
 function curveChart(app, key, tall) {
   const canvas = h('canvas', {tabindex: '0', role: 'img'}), tip = h('div', {class: 'tip', hidden: true}), says = h('span', {class: 'dim'});
   const el = h('figure', {class: tall ? 'chart tall' : 'chart', 'data-key': key}, h('figcaption', {}, h('b', {dir: 'auto'}, seen(key)), says), h('div', {class: 'plot'}, canvas, tip));
@@ -161,7 +166,7 @@ function curveChart(app, key, tall) {
     const lines = app.picks().map(run => ({run, curve: app.curveOf(run, key)})).filter(l => l.curve && l.curve.x[axis]);
     const without = app.picks().length - lines.length;
     let [a, b] = zoom || [Infinity, -Infinity];
-    if (!zoom) for (const {curve} of lines) { const xs = curve.x[axis]; for (let i = 0; i < xs.length; i++) if (!logx || xs[i] > 0) { a = Math.min(a, xs[i]); b = Math.max(b, xs[i]); } }
+    if (!zoom) for (const run of app.picks()) for (const {x} of (app.curves.get(run) || none).keys.values()) if (x[axis]) { const e = extent(x[axis]); a = Math.min(a, logx ? e.above : e.lo); b = Math.max(b, e.hi); } // the same for all quantities
     if (!(b > a)) { b = Number.isFinite(a) ? a + 1 : 1; a = Number.isFinite(a) ? a - (logx ? a / 2 : 1) : 0; }
     X = scale(logx ? Math.max(a, b * 1e-6, 1e-12) : a, b, box.x0, box.x1, logx);
     shown = lines.map(l => ({...l, raw: columns(l.curve, axis, X, box, 0), cols: columns(l.curve, axis, X, box, smooth)}));
@@ -172,7 +177,7 @@ function curveChart(app, key, tall) {
     const pad = logy && lo > 0 ? 0 : (hi - lo) * .04;
     Y = scale(lo - pad, hi + pad, box.y1, box.y0, logy && lo > 0);
     frame(c, el, box, X, Y, {logx, logy: logy && lo > 0, xname: tall ? AXES.find(x => x[0] === axis)[1] : ''});
-    c.save(); c.beginPath(); c.rect(box.x0, box.y0 - 4, box.x1 - box.x0 + 1, box.y1 - box.y0 + 8); c.clip();
+    c.save(); c.beginPath(); c.rect(box.x0 - 4, box.y0 - 4, box.x1 - box.x0 + 8, box.y1 - box.y0 + 8); c.clip();
     const many = shown.length > 24;
     for (const {run, raw, cols} of shown) {
       const look = app.look(run);
@@ -214,7 +219,13 @@ function curveChart(app, key, tall) {
   canvas.addEventListener('pointerdown', e => { if (e.button || e.pointerType === 'touch') return; drag = local(e)[0]; canvas.setPointerCapture(e.pointerId); });
   canvas.addEventListener('pointerup', e => { if (drag == null) return; const [a, b] = [drag, local(e)[0]].sort((p, q) => p - q); drag = null; tip.hidden = true; if (b - a > 6) app.zoomTo([X.back(clamp(a, box.x0, box.x1)), X.back(clamp(b, box.x0, box.x1))]); });
   canvas.addEventListener('dblclick', () => app.zoomTo(null));
-  canvas.addEventListener('keydown', e => { if (e.key === 'Escape') app.zoomTo(null); });
+  canvas.addEventListener('keydown', e => { // + and - zoom, arrows move, Escape shows all
+    const move = {'+': [.25, -.25], '=': [.25, -.25], '-': [-.5, .5], ArrowLeft: [-.2, -.2], ArrowRight: [.2, .2]}[e.key], u = v => app.logx ? Math.log(v) : v, back = v => app.logx ? Math.exp(v) : v;
+    if (e.key === 'Escape') app.zoomTo(null);
+    if (!move || !X) return;
+    e.preventDefault();
+    const [a, b] = [u(X.lo), u(X.hi)]; app.zoomTo(move.map((m, i) => back((i ? b : a) + m * (b - a))));
+  });
   return {el, draw};
 }
 
@@ -336,9 +347,10 @@ function parallelPanel(app) {
     for (const d of drawn) {
       c.strokeStyle = css(el, '--lb-fg'); c.beginPath(); c.moveTo(d.x, y0); c.lineTo(d.x, y1); c.stroke();
       c.fillStyle = css(el, '--lb-fg'); c.textAlign = 'center'; c.textBaseline = 'bottom'; c.fillText(shorten(c, d.n, 92), d.x, y0 - 10);
-      c.textAlign = 'left'; c.textBaseline = 'middle'; c.fillStyle = css(el, '--lb-dim');
-      if (d.names) d.names.slice(0, 20).forEach((t, k) => c.fillText(shorten(c, t, 80), d.x + 5, d.S(k)));
-      else for (const v of ticks(d.S.lo, d.S.hi, 5)) c.fillText(number(v, 3), d.x + 5, d.S(v));
+      c.textAlign = 'left'; c.textBaseline = 'middle';
+      const say = (t, y) => { c.lineWidth = 4; c.strokeStyle = css(el, '--lb-bg'); c.strokeText(t, d.x + 5, y); c.fillStyle = css(el, '--lb-dim'); c.fillText(t, d.x + 5, y); c.lineWidth = 1; }; // readable over lines
+      if (d.names) d.names.slice(0, 20).forEach((t, k) => say(shorten(c, t, 80), d.S(k)));
+      else { const at = ticks(d.S.lo, d.S.hi, 5), said = labels(at); at.forEach((v, i) => say(said[i], d.S(v))); }
       const b = app.brushes[d.n];
       if (b) { c.fillStyle = css(el, '--lb-acc'); c.globalAlpha = .3; const [p, q] = b.map(v => d.S(v)); c.fillRect(d.x - 7, Math.min(p, q), 14, Math.abs(p - q)); c.globalAlpha = 1; }
     }
@@ -514,10 +526,10 @@ function render({model, el: holderEl}) {
   const panel = () => panels[tab];
   const stage = h('div', {class: 'stage', role: 'tabpanel'});
   const tabs = h('div', {class: 'tabs', role: 'tablist'}, ...Object.entries({curves: 'Curves', scatter: 'Scatter', parallel: 'Parallel', recipes: 'Recipes', tasks: 'Tasks', samples: 'Samples'}).map(([k, label]) => h('button', {type: 'button', role: 'tab', 'data-tab': k, onclick: () => go(k), onkeydown: e => { const step = {ArrowRight: 1, ArrowLeft: -1}[e.key]; if (!step) return; const names = Object.keys(panels), next = names[(names.indexOf(tab) + step + names.length) % names.length]; go(next); tabs.querySelector(`[data-tab=${next}]`).focus(); }}, label)));
-  const go = k => { tab = k; for (const b of tabs.children) { b.setAttribute('aria-selected', String(b.dataset.tab === k)); b.tabIndex = b.dataset.tab === k ? 0 : -1; } stage.replaceChildren(panels[k].el); panels[k].draw(); };
-  const el = h('div', {class: 'lb lb-dash'}, h('div', {class: 'top'}, h('b', {class: 'title', dir: 'auto'}, seen(spec.title)), h('span', {}, count, of), live, h('span', {class: 'grow'}), colours), trouble,
+  const go = k => { tab = k; for (const b of tabs.children) { b.setAttribute('aria-selected', String(b.dataset.tab === k)); b.tabIndex = b.dataset.tab === k ? 0 : -1; if (b.dataset.tab === k) stage.setAttribute('aria-label', b.textContent); } stage.replaceChildren(panels[k].el); panels[k].draw(); };
+  const el = h('div', {class: 'lb lb-dash', role: 'group', 'aria-label': `Dashboard: ${seen(spec.title)}`}, h('div', {class: 'top'}, h('b', {class: 'title', dir: 'auto'}, seen(spec.title)), h('span', {}, count, of), live, h('span', {class: 'grow'}), colours), trouble,
     h('div', {class: 'main'}, h('aside', {}, search, h('div', {class: 'line tight'}, filter, fieldPick), wrong, chips, h('div', {class: 'line'}, all, none), headRow, list), h('div', {class: 'right'}, tabs, stage)), spec.note && h('p', {class: 'note dim', dir: 'auto'}, seen(spec.note)));
-  holderEl.append(el);
+  holderEl.append(ownKeys(el));
   holderEl.dash = {app, go, condition, decoded, get tab() { return tab; }};
 
   // a run in progress: Python reads the new bytes, the page asks again for what changed
@@ -534,11 +546,12 @@ function render({model, el: holderEl}) {
   };
   let busy = false, timer = null;
   if (back.live && spec.every > 0) timer = setInterval(async () => { if (busy) return; busy = true; try { await refresh(); put(trouble, ''); } catch (e) { put(trouble, e.message); } finally { busy = false; } }, spec.every * 1000);
-  let width = 0;
-  const sizes = new ResizeObserver(([e]) => { const w = Math.round(e.contentRect.width); if (w !== width) { width = w; requestAnimationFrame(() => { drawList(); panel().draw(); }); } });
+  let width = 0, late = null;
+  const paint = () => { clearTimeout(late); if (stage.clientWidth) { drawList(); panel().draw(); } else if (el.isConnected) late = setTimeout(paint, 200); }; // a notebook may hide it for a moment
+  const sizes = new ResizeObserver(([e]) => { const w = Math.round(e.contentRect.width); if (w !== width) { width = w; requestAnimationFrame(paint); } }), themes = onTheme(paint);
   sizes.observe(stage);
   listFields(); listColours(); heads(); tell(); go('curves'); drawList(); read();
-  return () => { clearInterval(timer); sizes.disconnect(); back.close(); };
+  return () => { clearInterval(timer); clearTimeout(late); sizes.disconnect(); themes(); back.close(); };
 }
 
 export default {render, condition};

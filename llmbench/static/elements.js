@@ -21,6 +21,18 @@ const whole = n => Math.round(n).toLocaleString('en-US');
 const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
 const seen = t => String(t).replace(HIDDEN, c => { const n = c.charCodeAt(0); return n < 32 && n !== 13 ? String.fromCharCode(0x2400 + n) : n === 13 ? '' : `⟦${n.toString(16).toUpperCase().padStart(4, '0')}⟧`; });
 
+// A notebook has commands for keys (d d deletes a cell): those that are typed in a screen stay there.
+const ownKeys = root => { root.dataset.lmSuppressShortcuts = 'true'; root.addEventListener('keydown', e => e.stopPropagation()); return root; };
+
+// A canvas keeps the colours that it was drawn with: `draw` is called after the theme of JupyterLab, of the documentation or of the system has changed. What comes back ends it.
+function onTheme(draw) {
+  const later = () => requestAnimationFrame(draw), seen = new MutationObserver(later), dark = matchMedia('(prefers-color-scheme: dark)');
+  seen.observe(document.body, {attributeFilter: ['data-jp-theme-light']});
+  seen.observe(document.documentElement, {attributeFilter: ['data-theme']});
+  dark.addEventListener('change', later);
+  return () => { seen.disconnect(); dark.removeEventListener('change', later); };
+}
+
 // A question goes as a message, its answer comes back under the same number.
 function kernel(model) {
   const waiting = new Map(), mine = Math.random(); // a widget that is shown twice asks twice

@@ -64,7 +64,7 @@ function holder(spec) {
     return out;
   };
   const asked = {
-    page: ({query: q, n, size}) => { const got = order(q); return {total: got.length, rows: got.slice(n * size, (n + 1) * size).map(i => rows[i]), search: q.find ? {done: N, of: N} : null,
+    page: ({query: q, n, size, map}) => { const got = order(q), on = new Set(got); return {total: got.length, map: map ? spec.map.row.filter(r => on.has(r)) : null, rows: got.slice(n * size, (n + 1) * size).map(i => rows[i]), search: q.find ? {done: N, of: N} : null,
       kinds: Object.fromEntries(spec.kinds.map(k => [k.name, k.names.map(x => some(q, k.name).filter(i => rows[i].kinds[k.name] === x).length)]))}; },
     histogram({name, query: q}) {
       const b = bins[name], counts = spec.sources.map(() => b.edges.slice(1).map(() => 0));
@@ -236,7 +236,7 @@ function block(parts, signs, cls) {
   return el;
 }
 const merged = blocks => h('div', {class: 'text', dir: 'auto'}, ...blocks.map(b => block(b, ' -+', 'block')));
-const sides = (blocks, left, right) => h('div', {class: 'sides'}, h('h4', {}, left), h('h4', {}, right), ...blocks.flatMap(b => [block(b, ' -', 'text'), block(b, ' +', 'text')]));
+const sides = (blocks, left, right) => h('div', {class: 'sides'}, h('h4', {}, left), h('h4', {}, right), ...blocks.flatMap(b => [[' -', left], [' +', right]].map(([signs, whose]) => { const el = block(b, signs, 'text'); el.dataset.whose = whose; return el; })));
 
 function readerView(ui) {
   const back = button('previous document (k)', () => ui.step(-1), {name: 'left', text: false}), on = button('next document (j)', () => ui.step(1), {name: 'right', text: false}), place = h('span', {class: 'dim num place'});
@@ -308,15 +308,16 @@ function mapView(ui) { // points of a sample; those that the filters leave out a
   });
   canvas.addEventListener('pointerleave', () => { tip.hidden = true; });
   canvas.addEventListener('click', e => { const i = near(e); if (i >= 0) ui.open(m.row[i]); });
-  new ResizeObserver(draw).observe(canvas);
-  return {el, draw};
+  const sizes = new ResizeObserver(draw), themes = onTheme(draw);
+  sizes.observe(canvas);
+  return {el, draw, close() { sizes.disconnect(); themes(); }};
 }
 
 // ---- 5 the widget
 
 function render({model, el}) {
   const spec = structuredClone(model.get('spec')), page = !!model.page, back = page ? holder(spec) : kernel(model);
-  const root = h('div', {class: 'lb lb-look', role: 'group', 'aria-label': `Documents: ${seen(spec.title)}`, 'data-lm-suppress-shortcuts': 'true'});
+  const root = h('div', {class: 'lb lb-look', role: 'group', 'aria-label': `Documents: ${seen(spec.title)}`});
   let asked = 0, timer = 0, stopped = false;
   const ui = {spec, back, page, query: structuredClone(spec.query), n: 0, at: 0, got: {total: spec.n, rows: [], search: null}, document: null, shares: false, alive: null, root,
     change(part, keep) { ui.query = {...ui.query, ...part}; ui.n = 0; stopped = false; if (!keep) ui.fresh = true; clearTimeout(timer); timer = setTimeout(refresh, 'find' in part ? 250 : 30); kinds.forEach(k => k.draw()); },
@@ -405,11 +406,11 @@ function render({model, el}) {
     if (step) { e.preventDefault(); e.stopPropagation(); ui.step(step).then(() => { const r = root.querySelector('.row[aria-selected=true]'); if (r) r.focus({preventScroll: true}); }); }
     if (e.key === '/') { e.preventDefault(); find.focus(); }
   });
-  el.replaceChildren(root);
+  el.replaceChildren(ownKeys(root));
   el.look = ui;
   ui.fresh = true;
   refresh();
-  return () => back.close();
+  return () => { back.close(); if (map) map.close(); };
 }
 
 export default {render};

@@ -634,15 +634,15 @@ function rowsView(board, ui) {
 }
 
 function schedule(board, ui) {
-  const {spec} = board, W = 1000, H = 100, svg = document.createElementNS(SVG, 'svg'), walls = h('div', {class: 'walls'}), title = h('h4'), ends = h('div', {class: 'ends'}, h('span', {}, '0'), h('span'));
-  svg.setAttribute('viewBox', `0 0 ${W} ${H}`); svg.setAttribute('preserveAspectRatio', 'none'); svg.setAttribute('aria-hidden', 'true');
-  const areas = spec.names.map((_, k) => { const p = document.createElementNS(SVG, 'path'); p.setAttribute('fill', spec.colors[k]); svg.append(p); return p; });
-  const add = button('Add phase', () => board.addPhase(), {name: 'plus'}), remove = button('Remove', () => board.removePhase(), {name: 'minus'});
+  const {spec} = board, W = 1000, H = 100, svg = s('svg', {viewBox: `0 0 ${W} ${H}`, preserveAspectRatio: 'none', 'aria-hidden': 'true'}), walls = h('div', {class: 'walls'}), title = h('h4'), ends = h('div', {class: 'ends'}, h('span', {}, '0'), h('span'));
+  const areas = spec.colors.map(fill => s('path', {fill}));
+  svg.append(...areas);
+  const add = button('Add phase', () => board.addPhase(), {name: 'plus'}), remove = button('', () => board.removePhase(), {name: 'minus', title: 'Remove phase'});
   const number = (label, set) => h('input', {class: 'field num', size: 6, inputmode: 'decimal', 'aria-label': label, onchange: e => { const x = parseFloat(e.target.value); if (Number.isFinite(x)) set(x); ui.draw(true); }});
   const start = number('start of the phase in percent of the run', x => board.moveWall(board.value.selected, x / 100 * board.n));
   const ramp = number('length of the ramp in percent of the run', x => board.change(v => { v.phases[v.selected].ramp = Math.max(0, Math.round(x / 100 * board.n)); board.tidy(v); }));
   const shape = h('select', {class: 'field', 'aria-label': 'shape of the ramp', onchange: e => board.change(v => { v.phases[v.selected].shape = e.target.value; })}, h('option', {}, 'linear'), h('option', {}, 'cosine'));
-  const settings = h('span', {class: 'settings'}, h('label', {}, 'starts at ', start), h('label', {}, 'ramp ', ramp), shape);
+  const settings = h('span', {class: 'settings'}, h('label', {}, 'from ', start), h('label', {}, 'ramp ', ramp), shape);
   const el = h('div', {class: 'schedule'}, h('div', {class: 'line'}, title, h('span', {class: 'grow'}), settings, add, remove), h('div', {class: 'picture'}, svg, walls), ends);
   let made = -1, handles = [], tabs = [];
   function build() { // one tab and one wall a phase
@@ -801,7 +801,7 @@ async function copyText(content, ui) {
 
 function render({model, el}) {
   const board = new Board(model), {spec} = board, closers = [];
-  const root = h('div', {class: 'lb lb-studio', role: 'group', 'aria-label': `Mixing studio: ${spec.title}`, 'data-lm-suppress-shortcuts': 'true'});
+  const root = h('div', {class: 'lb lb-studio', role: 'group', 'aria-label': `Mixing studio: ${spec.title}`});
   const said = h('div', {class: 'say', role: 'status'});
   let timer = 0, sayTimer = 0, found = null;
   const ui = {
@@ -857,7 +857,6 @@ function render({model, el}) {
   root.addEventListener('keydown', e => {
     const key = e.key.toLowerCase(), typing = /^(INPUT|SELECT|TEXTAREA)$/.test(e.target.tagName);
     if ((e.ctrlKey || e.metaKey) && !typing && (key === 'z' || key === 'y')) { if (key === 'y' || e.shiftKey) board.redo(); else board.undo(); e.preventDefault(); }
-    e.stopPropagation(); // the notebook has shortcuts of its own
   });
   const adopt = () => board.adopt(), redraw = () => ui.draw(), respec = () => {
     board.spec.presets = model.get('spec').presets; ui.draw();
@@ -865,7 +864,7 @@ function render({model, el}) {
   board.listeners.push(redraw);
   model.on('change:value', adopt); model.on('change:saved', redraw); model.on('change:runs_to_do', redraw); model.on('change:spec', respec);
   if (!law) root.classList.add('nolaw');
-  el.append(root);
+  el.append(ownKeys(root));
   ui.draw();
   el.studio = {board, ui};
   return () => {
