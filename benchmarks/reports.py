@@ -13,7 +13,8 @@ import numpy as np
 
 from llmbench.core import rng
 from llmbench.metrics import metrics
-from llmbench.statistics import RowStats, boot, differences, mcnemar_p
+from llmbench.shares import mcnemar_p
+from llmbench.statistics import RowStats, boot, differences
 
 ROWS, TASKS, RUNS, DRAWS = 1000, 10, 20, 10_000
 F1, BPB, BLEU = (metrics[m].of for m in ('f1', 'bits_per_byte', 'bleu'))

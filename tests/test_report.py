@@ -10,7 +10,8 @@ from llmbench.core import rng
 from llmbench.metrics import difference, metrics
 from llmbench.report import Report
 from llmbench.scored import Scored, scored_rows
-from llmbench.statistics import RowStats, adjust, boot, differences, draw_counts, mcnemar_p, pulls, tango
+from llmbench.shares import mcnemar_p, tango
+from llmbench.statistics import RowStats, adjust, boot, differences, draw_counts, pulls
 from llmbench.tables import latex_table, markdown_table, tex
 
 # --- real scored rows: three classifiers of texts of this Python installation, each with other rows to learn from
