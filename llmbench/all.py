@@ -66,6 +66,7 @@ from .metrics import *
 from .classes import *
 from .prompts import *
 from .answers import *
+from .perplexity import *
 from .questions import *
 from .overlap import *
 from .scored import *

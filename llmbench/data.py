@@ -67,10 +67,13 @@ def data_crawl(a):
 def data_signals(a):
     "p10, median and p90 of signals by source, or with -o the corpus with them as columns: llmbench data signals raw words compression_ratio"
     from llmbench.signals import add_signals, signal_summary, signals
-    corpus, names = open_corpus(a.folder), a.names or None
+    corpus, names, more = open_corpus(a.folder), a.names or None, dict(perplexity=a.perplexity) if a.perplexity else {}
     for n in a.names: signals[n] # a wrong name is an error before anything is read
+    if more:
+        from llmbench.perplexity import causal_perplexity
+        names = [*a.names, causal_perplexity(a.perplexity)]
     if not a.out: return rows_text(signal_summary(corpus, names), a.json)
-    return corpus_text(in_parts(corpus, lambda c: add_signals(c, names), own_folder(a.out), dict(step='signals', names=a.names), engine=a.engine), a.out, a.json)
+    return corpus_text(in_parts(corpus, lambda c: add_signals(c, names), own_folder(a.out), dict(step='signals', names=a.names, **more), engine=a.engine), a.out, a.json)
 
 def data_clean(a):
     "repair texts and drop what breaks a rule: llmbench data clean raw --recipe fineweb -o clean"
@@ -177,6 +180,7 @@ def data_parser(v):
     s.add_argument('--private', action='store_true', help='also addresses of this network')
     s = step('signals', 'folder', corpus, out=False)
     s.add_argument('names', nargs='*', metavar='SIGNAL', help='which signals (all)')
+    s.add_argument('--perplexity', metavar='MODEL', help='also model_perplexity, under this causal model: a folder, a name on the hub, a GGUF file')
     on(s)
     s = step('clean', 'folder', corpus)
     s.add_argument('--recipe', help='as gopher, c4, fineweb, fineweb2 did')

@@ -1,5 +1,6 @@
 """Cleaners, recipes and redaction against the same thing done slowly, and against text made to break them."""
-import re, warnings
+import json, os, re, subprocess, sys, warnings
+from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
@@ -9,6 +10,7 @@ from llmbench.corpus import Corpus
 from llmbench.privacy import KINDS, chinese_id, find_pii, iban, luhn, redact, redact_text
 from llmbench.readers import python_text
 from llmbench.signals import signals
+from llmbench.store import file_hash
 from llmbench.words import BigramModel, add_views, content_words, lemma, views
 
 quick = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -128,3 +130,22 @@ def test_a_model_is_the_same_after_saving_and_in_batches(tmp_path):
     one.save(tmp_path/'m.npz')
     assert np.array_equal(BigramModel.load(tmp_path/'m.npz').perplexity(texts[:20]), one.perplexity(texts[:20]))
     assert lemma('went')=='go' and not re.search('the', ' '.join(content_words('the The THE')))
+
+# --- from the command line, on the workers of Ray
+
+@pytest.mark.skipif(not os.environ.get('LLMBENCH_SLOW'), reason='starts Ray three times; LLMBENCH_SLOW=1 runs it')
+def test_steps_on_ray_from_the_command_line(tmp_path):
+    python_text(['licences', 'topics'], megabytes=.3).save(tmp_path/'raw')
+    run = lambda *a: subprocess.run([Path(sys.executable).with_name('llmbench'), 'data', *map(str, a), '--json'], capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}, timeout=600)
+    for engine in ('native', 'ray'):
+        out = tmp_path/engine
+        for a in (['clean', tmp_path/'raw', '--recipe', 'gopher', '-o', out/'clean'], ['signals', out/'clean', 'words', 'compression_ratio', '-o', out/'signals']):
+            done = run(*a, '--engine', engine)
+            assert done.returncode==0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1])['documents']>100
+    for step in ('clean', 'signals'): # rows, order, story and files
+        a, b = ({p.name: file_hash(p) for p in (tmp_path/e/step).iterdir()} for e in ('native', 'ray'))
+        assert a==b and len(a)>=3
+    done = run('signals', tmp_path/'raw', 'words', '--engine', 'ray')
+    assert {r['source'] for r in json.loads(done.stdout.splitlines()[-1])}=={'licences', 'topics'}, done.stderr[-3000:]
+    assert run('clean', tmp_path/'raw', '-o', tmp_path/'x', '--engine', 'spark').returncode==2
