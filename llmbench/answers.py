@@ -158,10 +158,10 @@ def choice_logp(
         with torch.no_grad():
             head, may = _abilities(model)
             trees, slots, n = _trees(groups, longest, share and may)
-            out = np.zeros(n)
+            out, room = np.zeros(n), {}
             for prefix,some in _shared(trees) if share and may else [(0, trees)]:
                 cache = model(input_ids=_tensor(model, [some[0].ids[:prefix]]), use_cache=True, logits_to_keep=1).past_key_values if prefix else None
-                for rows in _batches(some, batch_tokens, prefix, may): _score(model, head, rows, out, prefix, cache)
+                for rows in _batches(some, batch_tokens, prefix, may): _score(model, head, rows, out, prefix, cache, room)
     finally: model.train(was)
     result = [out[np.array(s)] for s in slots]
     bad = next((g for g,r in enumerate(result) if not np.isfinite(r).all()), None)
@@ -222,7 +222,7 @@ def _tensor(model, x, dtype=None):
     return torch.as_tensor(np.asarray(x), device=next(model.parameters()).device)
 
 # %% ../nbs/41a_answers.ipynb #b0ad2a87
-def _score(model, head, rows, out, prefix, cache):
+def _score(model, head, rows, out, prefix, cache, room):
     "Add the log-likelihoods of a batch (rows of trees) to their slots."
     T = max(sum(len(t.ids)-prefix for t in row) for row in rows)
     ids, place, tree, branch = np.zeros((4, len(rows), T), np.int64)
@@ -241,20 +241,30 @@ def _score(model, head, rows, out, prefix, cache):
         inputs |= dict(position_ids=_tensor(model, place), attention_mask=_mask(_tensor(model, tree), _tensor(model, branch), dtype, prefix))
     states = _states(model, head, **inputs, **(dict(use_cache=False) if cache is None else dict(past_key_values=cache, use_cache=True)))
     if cache is not None: cache.crop(-T)
-    np.add.at(out, slot, _logp(model, head, states.flatten(0, 1), np.array(at), np.array(want)))
+    np.add.at(out, slot, _logp(model, head, states.flatten(0, 1), np.array(at), np.array(want), room=room))
 
-def _logp(model, head, states, at, want, rows=None)->np.ndarray:
+def _logits(layer, x, room):
+    "The output layer of some places; on a processor always in the same memory, for fresh pages cost as much as the sums."
+    import torch
+    if x.device.type!='cpu' or x.dtype!=torch.float32 or layer.weight.dtype!=torch.float32: return layer(x).float()
+    if room.get('table') is None or len(room['table'])<len(x): room['table'] = x.new_empty(len(x), len(layer.weight))
+    z = torch.mm(x, layer.weight.t(), out=room['table'][:len(x)])
+    return z if layer.bias is None else z.add_(layer.bias)
+
+def _logp(model, head, states, at, want, rows=None, room=None)->np.ndarray:
     "(n,) log-probability of each wanted token at its place; the output layer is applied to each place once, some places at a time."
     places, which = np.unique(at, return_inverse=True)
     order, out = np.argsort(which, kind='stable'), np.zeros(len(at))
     layer, V = _base(model).get_output_embeddings() if head else None, states.shape[-1] if not head else _base(model).get_output_embeddings().weight.shape[0]
-    rows = rows or max(64, (2**23 if states.device.type=='cpu' else 2**28)//V)
+    rows, room = rows or max(64, (2**24 if states.device.type=='cpu' else 2**28)//V), {} if room is None else room
     for a in range(0, len(places), rows):
         x = states[_tensor(model, places[a:a+rows])]
-        logits = (layer(x) if head else x).float()
+        logits = _logits(layer, x, room) if head else x.float()
         i = order[np.searchsorted(which[order], a):np.searchsorted(which[order], a+rows)]
         picked = logits[_tensor(model, which[i]-a), _tensor(model, want[i])]
-        out[i] = (picked-logits.logsumexp(1)[_tensor(model, which[i]-a)]).double().cpu().numpy()
+        top = logits.amax(1, keepdim=True)
+        total = logits.sub_(top).exp_().sum(1).log_()+top[:, 0]                    # logsumexp without a second table
+        out[i] = (picked-total[_tensor(model, which[i]-a)]).double().cpu().numpy()
     return out
 
 # %% ../nbs/41a_answers.ipynb #16fcf5f8
@@ -281,6 +291,7 @@ def text_nll(
     window = window or longest_input(model, tokenizer)
     ids = _ids(tokenizer, list(texts))
     parts = [(i, w) for i,x in enumerate(ids) for w in rolling_windows(x, start_id(tokenizer), window)]
+    if next(model.parameters()).device.type=='cpu': batch_tokens = min(batch_tokens, max(window, 1024))  # what a batch writes stays in the cache
     nats = [float(v[0]) for v in choice_logp(model, [(x, [y]) for _,(x,y) in parts], window, batch_tokens, share=False)]
     return -np.bincount([i for i,_ in parts], weights=nats, minlength=len(ids)), np.array([len(x) for x in ids])
 
