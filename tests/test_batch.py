@@ -15,8 +15,10 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from llmbench import cli as command_line
-from llmbench.batch import RunFailed, run_notebook
+from llmbench.batch import RunFailed, run_notebook, said
+from llmbench.facts import RUN_FOLDER
 from llmbench.index import true_status
+from llmbench.parameters import find_notebook, run_names
 from llmbench.record import diff, replay, run_record, verify
 from llmbench.resume import resume
 from llmbench.store import read_json, read_jsonl, whole
@@ -146,6 +148,30 @@ def test_a_stopped_job_says_stopped_and_goes_on_and_a_rerun_trains_nothing(done,
     assert read_json(out/'run.json')['attempts'][-1]['status']=='stopped'
     run_notebook('mixture_search', SMALL|dict(data=data), out)
     assert trained()==after and read_json(out/'report.json')['digest']==read_json(done[1]/'report.json')['digest']
+
+
+# --- the other jobs: each runs from its own defaults, in this process
+
+TINY = dict(inspect=dict(megabytes=.03, points=0), prepare=dict(megabytes=.05, vocab=300, holdout=2), pretrain=dict(megabytes=.05, tokens=2048, vocab=300, size=1, holdout=3), finetune=dict(epochs=1., most=120), evaluate={}, compare=dict(draws=1000), sweep_summary=dict(points=3))
+ELSEWHERE = dict(mixture_search='test_batch', select_sft='test_training', continual='test_training', audit='test_audit')
+
+
+def test_no_job_is_left_out():
+    assert {*TINY, *ELSEWHERE}==set(run_names())
+    for name, file in ELSEWHERE.items(): assert f"'{name}'" in (Path(__file__).parent/f'{file}.py').read_text()
+
+
+@pytest.mark.parametrize('name', TINY)
+def test_a_job_runs_and_says_what_came_out(name, tmp_path, monkeypatch, capsys):
+    from llmbench.ranks import run_here
+    monkeypatch.setitem(sys.modules, '__main__', sys.modules['__main__']) # the page takes its place, and gives it back
+    monkeypatch.setenv(RUN_FOLDER, str(tmp_path/'out'))
+    (tmp_path/'out').mkdir()
+    run_here(str(find_notebook(name)), *(f'{k}={v}' for k, v in (TINY[name]|dict(out=tmp_path/'out')).items()))
+    inputs, results = said(tmp_path/'out')
+    found = read_json(tmp_path/'out'/('inspect.json' if name=='inspect' else 'report.json'))
+    assert inputs and results and all(v['fingerprint'] for v in inputs.values()) and found
+    assert [p for p in (tmp_path/'out').glob('*.html') if '</html>' in p.read_text()] and capsys.readouterr().out.strip()
 
 
 # --- wrong input
