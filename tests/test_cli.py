@@ -8,12 +8,15 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from pyarrow.fs import FileSelector
 
 from llmbench.cli import VERBS, main, parser
 from llmbench.completion import words_of
+from llmbench.jobfiles import Arrow, Mirror
 from llmbench.store import read_json, write_json
 
 LLMBENCH = str(Path(sys.executable).parent/'llmbench')
@@ -168,8 +171,61 @@ def test_a_job_of_ones_own_runs_with_parameters_from_a_file_and_its_results_go_e
     kept = read_json(tmp_path/'store'/'mine'/'run.json')
     assert kept['status']=='done' and kept['parameters']['longest']==100 and kept['results']['documents']==2 and len(kept['inputs'])==1
     assert (tmp_path/'store'/'mine'/'mine.ipynb').exists()
-    missing = cli('run', 'mine.ipynb', '-o', 's3://bucket/x', cwd=tmp_path)       # its package is not among ours
+    missing = cli('run', 'mine.ipynb', '-o', 'abs://account.blob.core.windows.net/box/x', cwd=tmp_path) # its package is not among ours
     assert missing.returncode in (1, 2) and 'papermill' in missing.stderr and 'Traceback' not in missing.stderr
+
+
+@pytest.fixture(scope='module')
+def s3():
+    "A server of S3 on this machine, and its bucket."
+    server = pytest.importorskip('moto.server').ThreadedMotoServer(ip_address='127.0.0.1', port=0)
+    from pyarrow.fs import S3FileSystem
+    server.start()
+    address = 'http://{}:{}'.format(*server.get_host_and_port())
+    with pytest.MonkeyPatch.context() as m:
+        for k, v in dict(AWS_ENDPOINT_URL=address, AWS_ACCESS_KEY_ID='someone', AWS_SECRET_ACCESS_KEY='not-to-be-seen', AWS_DEFAULT_REGION='us-east-1', AWS_EC2_METADATA_DISABLED='true').items(): m.setenv(k, v)
+        fs = S3FileSystem(endpoint_override=address, access_key='someone', secret_key='not-to-be-seen', region='us-east-1', allow_bucket_creation=True)
+        fs.create_dir('box1')
+        yield fs
+    server.stop()
+
+
+def test_a_job_from_s3_puts_its_results_there(s3, tmp_path):
+    "Notebook and parameters are read there; readable files arrive while it runs, all others at the end; no secret does."
+    code = 'import os, time\nfrom pathlib import Path\nprint(lr, os.environ["AWS_SECRET_ACCESS_KEY"])\n(Path(out)/"weights.bin").write_bytes(bytes(range(256))*9)'
+    job(tmp_path, code)
+    for name, data in (('job.ipynb', (tmp_path/'job.ipynb').read_bytes()), ('p.yaml', b'lr: 2.5e-3\n')):
+        with s3.open_output_stream(f'box1/in/{name}') as f: f.write(data)
+    result = cli('run', 's3://box1/in/job.ipynb', '-f', 's3://box1/in/p.yaml', '-o', 's3://box1/out/first', cwd=tmp_path)
+    assert result.returncode==0 and 's3://box1/out/first' in result.stderr, result.stderr
+    there = {i.base_name: s3.open_input_stream(i.path).read() for i in s3.get_file_info(FileSelector('box1/out/first')) if i.is_file}
+    record = json.loads(there['run.json'])
+    assert record['status']=='done' and record['parameters']['lr']==2.5e-3 and record['notebook_address']=='s3://box1/in/job.ipynb'
+    assert there['weights.bin']==bytes(range(256))*9 and b'[AWS_SECRET_ACCESS_KEY hidden]' in there['job.ipynb'] and not [n for n, b in there.items() if b'not-to-be-seen' in b]
+    for args in (['run', 's3://box1/in/none.ipynb'], ['run', tmp_path/'job.ipynb', '-o', 's3://no-such-box/x']):
+        wrong = cli(*args, cwd=tmp_path)
+        assert wrong.returncode==2 and 'check the address' in wrong.stderr, wrong.stderr
+
+
+def test_both_handlers_of_s3_do_the_same(s3, tmp_path):
+    "papermill's, which wants boto3, and Arrow's, which serves where that is missing."
+    from papermill.iorw import S3Handler
+    for i, handler in enumerate((S3Handler, Arrow())):
+        handler.write('text: 好\n', f's3://box1/both/{i}.yaml')
+    for handler in (S3Handler, Arrow()):
+        read = [handler.read(f's3://box1/both/{i}.yaml') for i in range(2)]
+        assert {(t if isinstance(t, str) else '\n'.join(t)).rstrip('\n') for t in read}=={'text: 好'}
+    assert Arrow().listdir('s3://box1/both')==['s3://box1/both/0.yaml', 's3://box1/both/1.yaml']
+
+
+def test_a_store_that_goes_away_meanwhile_is_said_and_tried_again(tmp_path, capsys):
+    (tmp_path/'run').mkdir()
+    (tmp_path/'run'/'run.json').write_text('{}')
+    with pytest.raises(OSError, match='everything is in .*run') as e, Mirror(tmp_path/'run', f'file://{tmp_path}/box/x', every=.05) as m:
+        shutil.rmtree(tmp_path/'box')
+        (tmp_path/'box').write_text('a file where the folder was')
+        while m.trouble is None: time.sleep(.01)
+    assert 'cannot be written' in str(e.value) and 'tried again' in capsys.readouterr().err
 
 
 def test_a_sweep_from_a_file(tmp_path):
@@ -214,9 +270,9 @@ def test_launch_scripts_are_sound_shell(path):
     assert subprocess.run(['bash', path], capture_output=True, env={'PATH': os.environ['PATH']}).returncode not in (0, 126, 127) # without arguments: usage, and a code
 
 
-def job(folder):
+def job(folder, code='print(lr*2)'):
     cell = lambda i, text, tags=(): dict(cell_type='code', id=f'{i:08x}', metadata=dict(tags=list(tags)), source=text, outputs=[], execution_count=None)
-    write_json(folder/'job.ipynb', dict(cells=[cell(0, "lr:float = 1.0\nout:str = ''", ['parameters']), cell(1, 'print(lr*2)')], metadata=dict(kernelspec=dict(display_name='python3', language='python', name='python3')), nbformat=4, nbformat_minor=5))
+    write_json(folder/'job.ipynb', dict(cells=[cell(0, "lr:float = 1.0\nout:str = ''", ['parameters']), cell(1, code)], metadata=dict(kernelspec=dict(display_name='python3', language='python', name='python3')), nbformat=4, nbformat_minor=5))
     (folder/'points').mkdir()
     for name, lr in (('a', '1e-3'), ('b', '4')): (folder/'points'/f'{name}.yaml').write_text(f'lr: {lr}\n')
 
@@ -245,7 +301,6 @@ def test_the_ssh_script_starts_looks_and_fetches(tmp_path):
     call = lambda what: subprocess.run(['bash', STATIC/'ssh_runs.sh', what, 'job.ipynb', 'points', 'hosts'], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
     started = call('start')
     assert started.returncode==0 and 'alpha: started' in started.stdout, started.stderr
-    import time
     till = time.time()+90
     while not (there/'runs/ssh/a/run.json').exists() or read_json(there/'runs/ssh/a/run.json')['status']=='running':
         assert time.time()<till
