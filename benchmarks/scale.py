@@ -87,7 +87,9 @@ def worker(a):
         print(rows[-1], file=sys.stderr, flush=True)
         began[:] = time.time(), time.process_time()
     made = go_through(corpus := Corpus.open(home/'large'), home/'out', steps, note)
-    print(json.dumps(dict(limit_mib=limit/MiB, base_mib=base[0], corpus_mib=corpus.n_bytes/MiB, documents=len(corpus), peak_rss_mib=status('VmHWM')[0], base_rss_mib=base[1], steps=rows, made=made)))
+    try: refused = not bytearray(int(corpus.n_bytes)) # the limit holds: as much as the text is refused
+    except MemoryError: refused = True
+    print(json.dumps(dict(limit_mib=limit/MiB, base_mib=base[0], corpus_mib=corpus.n_bytes/MiB, documents=len(corpus), peak_rss_mib=status('VmHWM')[0], base_rss_mib=base[1], refused=refused, steps=rows, made=made)))
 
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -123,7 +123,7 @@ def _joined(corpus, waiting):
 FRUGAL = dict(ARROW_DEFAULT_MEMORY_POOL='system', MALLOC_ARENA_MAX='1', MALLOC_TRIM_THRESHOLD_='1000000') # variables for a process with little memory
 
 def use_memory(
-    megabytes:float # for this process, its imports (about 150) included
+    megabytes:float # for this process, its imports (about 130 to 150) included
 )->dict:            # what was set
     "Buffers for a process that may hold so much: results of steps, pieces, files and row groups."
     global PIECE

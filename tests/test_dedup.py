@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-import llmbench.contamination
+import llmbench.contamination, llmbench.corpus
 import llmbench.dedup as D
 from llmbench.corpus import Corpus
 from llmbench.contamination import contaminated, contamination, decontaminate, passages
@@ -394,6 +394,20 @@ def test_the_story_shows_copies_that_went_and_what_stayed(tmp_path):
         assert all(t==next(r['text'] for r in rows if r['id']==i)[:400] for i,t in zip(shown.id, shown.text))
     twice = drop_near(drop_exact(saved))                            # without a save in between
     assert len(twice)==20 and twice.save(tmp_path/'left').pandas().equals(twice.pandas())
+
+@pytest.mark.parametrize('method', ['exact', 'near', 'lines', 'paragraphs', 'substrings', 'semantic'])
+def test_files_that_are_mapped_give_the_same_as_memory(method, tmp_path, monkeypatch):
+    words = lambda i,n=60: ' '.join(f'w{(i*7919+j*j*31)%997}' for j in range(n))
+    line, passage = '\nThis line stands in a good many of the documents of this corpus.', words(5000, 40)
+    texts = [passage if i%37==0 else words(i-3*(i%10==3)) + ' and one word more'*(i%10==6) + line*(i%4==0) + f'\n\n{passage}'*(i%9==0) for i in range(120)]
+    held = Corpus.of([dict(text=t, id=f'{i*7%120:03}', source='ab'[i%2]) for i,t in enumerate(texts)])
+    monkeypatch.setattr(llmbench.corpus, 'GROUP', 16); monkeypatch.setattr(llmbench.corpus, 'PART', 8000)
+    saved, memory = held.save(tmp_path/'saved'), deduplicate(held, method)
+    monkeypatch.setattr(llmbench.corpus, 'HOLD', 0)
+    files = deduplicate(saved, method)
+    rows = [c.pandas().sort_values('id', ignore_index=True) for c in (memory, files, files.save(tmp_path/'again'))]
+    assert len(saved.parts.paths)>2 and memory.story==files.story and memory.story[-1]['dropped'] and rows[0].equals(rows[1]) and rows[0].equals(rows[2])
+    assert memory.n_bytes==sum(len(t.encode()) for t in rows[0].text) and memory.fingerprint==files.fingerprint
 
 PARAPHRASES = [('The committee decided to postpone the vote until next month.', 'Members of the committee agreed to delay voting until the following month.'),
                ('Heavy rain flooded several streets in the old town last night.', 'Last night several streets of the old town were flooded by heavy rain.'),
