@@ -54,3 +54,19 @@ def browser():
         chromium = p.chromium.launch(executable_path=path, args=quiet)
         yield chromium
         chromium.close()
+
+NAMELESS = """() => [...document.querySelectorAll('button, input, select, textarea, summary, [tabindex], [role=slider]')].filter(e => e.checkVisibility() && !e.disabled
+  && !(e.getAttribute('aria-label') || [...e.labels || []].some(l => l.innerText.trim()) || e.innerText?.trim() || e.title)).map(e => e.outerHTML.slice(0, 160))"""
+FOCUSED = """() => { const e = document.activeElement; return e === document.body ? null
+  : [e, ...e.querySelectorAll('*')].some(x => { const s = getComputedStyle(x); return s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 1; }) && +getComputedStyle(e).opacity > 0 || e.outerHTML.slice(0, 160); }"""
+
+def usable(page, most=60):
+    "Every control has a name, and one sees where the keyboard is, Tab by Tab; how many places it came to."
+    assert not page.evaluate(NAMELESS)
+    page.evaluate('document.body.tabIndex = -1, document.body.focus(), document.body.removeAttribute("tabindex")') # from the top
+    for n in range(most):
+        page.keyboard.press('Tab')
+        seen = page.evaluate(FOCUSED)
+        if seen is None: return n
+        assert seen is True
+    return most

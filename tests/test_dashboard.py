@@ -4,6 +4,7 @@ import contextlib, json, os, signal, socket, subprocess, sys, time, urllib.reque
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import usable
 
 from llmbench.core import rng
 from llmbench.curves import Runs, flops_per_token
@@ -71,6 +72,7 @@ def test_a_saved_page_by_real_clicks(browser, runs, file):
         page.locator('aside label.run', has_text='long').click()
         page.wait_for_selector('.events :text("gnp.exe")')
         assert '⟦202E⟧gnp.exe␇' in page.locator('.events').inner_text() and '1 damaged lines' in page.locator('.events').inner_text()
+        assert page.eval_on_selector_all('.chart', 'all => all.map(c => c.dataset.key)')[:4]==['loss', 'valid_loss', 'norm', 'lr'] and page.locator('.chart[data-key="loss/web"], .chart[data-key="loss/code"]').count()==2
         # what is drawn is what Python has: the same buckets, their least and greatest; the spike of one step is there
         for name in ('base', 'long'):
             there = page.evaluate(f"(() => {{ const c = {DASH}.app.curves.get({json.dumps(name)}).keys.get('loss'); return {{x: Array.from(c.x.flops), mean: Array.from(c.mean), hi: Array.from(c.hi), lines: c.lines}}; }})()")
@@ -87,6 +89,12 @@ def test_a_saved_page_by_real_clicks(browser, runs, file):
         full = 2560*1200*flops_per_token(runs.row('long')['recipe'])
         assert 0<zoom[0]<zoom[1]<full
         page.get_by_role('button', name='whole range').click()
+        assert page.evaluate(f'{DASH}.app.zoom') is None
+        page.locator('.chart[data-key=loss] canvas').focus()                           # the same by keys
+        page.keyboard.press('+'); page.keyboard.press('ArrowRight')
+        keyed = page.evaluate(f'{DASH}.app.zoom')
+        assert np.isclose(keyed[1]-keyed[0], full/2, rtol=.01) and full*.3<keyed[0]<full*.4
+        page.keyboard.press('Escape')
         assert page.evaluate(f'{DASH}.app.zoom') is None
         page.mouse.move(box['x']+80, box['y']+150)
         page.wait_for_selector('.chart[data-key=loss] .tip:not([hidden]) :text("base")')
@@ -159,6 +167,9 @@ def test_on_a_telephone(browser, file):
             tab(page, name)
             page.wait_for_timeout(150)
             assert page.evaluate('document.documentElement.scrollWidth')<=390, name
+            narrow = page.eval_on_selector_all('.stage :is(th, td)', 'all => all.map(c => c.clientWidth)')
+            assert min(narrow, default=88)>=60, 'a column of single letters'
+            if name=='curves': assert usable(page)>20
         assert page.locator('aside label.run').first.bounding_box()['width']<=390
 
 def test_a_question_that_does_not_exist(runs):

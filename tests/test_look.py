@@ -4,6 +4,7 @@ import json, time
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import usable
 
 from llmbench.core import rng
 from llmbench.look import answer, browse
@@ -125,6 +126,28 @@ def test_the_widget_asks_python(open_page, docs, tmp_path, browser):
     opened.expose_function('ask', ask)
     through(open_page(tmp_path/'kernel.html'), docs)
     assert docs.query['find']=='words at the end', 'what is on screen is in Python'
+
+def test_a_part_of_another_page(open_page, docs, tmp_path):
+    "As on a page of the documentation, in the dark: the map follows the filters and opens what is clicked; side by side; by keys; on a telephone."
+    frame = table()
+    points = pd.DataFrame(dict(row=range(60), x=np.arange(60)%10, y=np.arange(60)//10, source=frame.source, text=frame.text.str[:80]))
+    (tmp_path/'part.html').write_text(f'<!doctype html><html data-theme="dark"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><body><p>before</p>{docs.static(60, points=points)._repr_html_()}<p>after</p>', encoding='utf-8')
+    page = open_page(tmp_path/'part.html')
+    page.get_by_role('button', name='map', exact=True).click()
+    page.locator('.kind', has_text='code').first.click()
+    settled(page, 20)
+    alive = page.evaluate(f'{LOOK}.alive')
+    asked = browse(frame, numbers=['rank'], points=points)
+    assert alive==np.flatnonzero(frame.source=='code').tolist()==answer(asked, 'page', query=asked.check(where={'source': ['code']}), map=True)['map']
+    box = page.locator('.map canvas').bounding_box()
+    page.mouse.click(box['x']+12+4/9*(box['width']-24), box['y']+box['height']-12-3/5*(box['height']-24))
+    page.wait_for_function("document.querySelector('.reader .text').innerText.includes('document 34')")
+    page.get_by_role('button', name='list', exact=True).click()
+    page.get_by_role('button', name='Side by side').click()
+    page.wait_for_selector('.sides')
+    assert page.locator('.sides h4').all_inner_texts()==['before', 'after'] and usable(page)>20
+    page.set_viewport_size({'width': 390, 'height': 800})
+    assert page.evaluate('document.documentElement.scrollWidth')<=390 and page.evaluate("getComputedStyle(document.querySelector('.sides .text'), '::before').content")=='"before"'
 
 def test_a_search_stops_and_goes_on():
     many = browse([f'text {k}' for k in range(40_000)], numbers=['chars'])

@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+from conftest import usable
 
 from llmbench.core import rng
 from llmbench.laws import fit_law
@@ -128,6 +129,17 @@ def drag(page, row, to, steps=8, release=True):
 def test_names_are_text(page):
     p = page(Studio(mixture(), title='</script><img src=x onerror=alert(1)>'))
     assert p.locator('.src .nm').all_text_contents()==NAMES and p.locator('.lb-studio img').count()==0
+
+def test_by_keys_and_on_a_telephone(page, one_law):
+    "Everything has a name and shows the focus; the menu of presets fits a narrow screen, with its names."
+    p = page(Studio(mixture(), one_law))
+    p.get_by_role('button', name='Add phase').click()
+    assert usable(p)>20
+    p.set_viewport_size({'width': 390, 'height': 800})
+    p.get_by_role('button', name='Presets').click()
+    items = p.get_by_role('menuitem')
+    assert 'natural' in items.first.inner_text() and all(b['x']>=0 and b['x']+b['width']<=390 for b in (items.nth(k).bounding_box() for k in range(items.count())))
+    assert p.evaluate('document.documentElement.scrollWidth')<=390
 
 def test_dragging_with_the_mouse(page, one_law):
     p = page(Studio(mixture(), one_law))
