@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from llmbench.cli import main
 from llmbench.crawl import Manners, Refused, crawl, fetch
 
 WORDS = '<article><p>A page with enough words to be a document, number {}.</p></article>'
@@ -166,7 +167,7 @@ def test_a_killed_crawl_goes_on(site, tmp_path):
 def test_wrong_starts(start, message, tmp_path):
     with pytest.raises(ValueError, match=message): crawl(start, tmp_path)
 
-def test_the_command_line_crawls_and_measures(site, tmp_path):
+def test_the_command_line_crawls_and_measures(site, tmp_path, capsys):
     home, pages, server = site
     pages |= {'/': '<article><p>The first page has enough words to be a document, and it leads on to <a href="/two">two</a>, <a href="/bomb">a bomb</a>, <a href="/circle">round</a>.</p></article>',
               '/two': WORDS.format(2), '/circle': to('/circle2'), '/circle2': to('/circle'), '/bomb': bomb}
@@ -175,7 +176,8 @@ def test_the_command_line_crawls_and_measures(site, tmp_path):
     assert done.returncode==0, done.stderr[-2000:]
     said = json.loads(done.stdout.splitlines()[-1])
     assert said['documents']==2 and said['rejects']>=2
-    done = run('signals', str(tmp_path/'site'), 'words')
-    assert done.returncode==0 and [r['signal'] for r in json.loads(done.stdout.splitlines()[-1])]==['words'], done.stderr[-2000:]
-    done = run('crawl', home+'/', '-o', str(tmp_path/'no'), '--pages', '2', '--delay', '0')   # an address of this machine, not asked for
-    assert done.returncode!=0 and '--private' in done.stderr+done.stdout or 'private' in done.stderr+done.stdout
+    here = lambda *a: (main(['data', *a, '--json']), capsys.readouterr())
+    code, said = here('signals', str(tmp_path/'site'), 'words')
+    assert code==0 and [r['signal'] for r in json.loads(said.out.splitlines()[-1])]==['words'], said.err[-2000:]
+    code, said = here('crawl', home+'/', '-o', str(tmp_path/'no'), '--pages', '2', '--delay', '0')   # an address of this machine, not asked for
+    assert code!=0 and 'private' in said.err+said.out

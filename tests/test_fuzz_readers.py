@@ -5,7 +5,8 @@ import numpy as np, pandas as pd, pyarrow as pa, pyarrow.feather, pyarrow.parque
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import llmbench.readers
-from llmbench.readers import each, read, reader_of, sound
+from llmbench.files import sound
+from llmbench.readers import each, read, reader_of
 
 N, INPUTS = 12, 350 # records of a file; damaged files of each format
 TEXTS = [f'document {i}: 第{i}篇 النص مكتوب من اليمين, some words that go on for a while.' for i in range(N)]

@@ -6,10 +6,13 @@
 __all__ = ['SETTINGS', 'fineweb2', 'fineweb2_steps', 'settings_of']
 
 # %% ../../nbs/ext/recipe_fineweb2.ipynb #29ac1416
+import re
+
 import numpy as np
 
 from ..clean import Step, recipes
 from ..core import did_you_mean
+from ..corpus import CJK, split_words
 from ..signals import score_of, signals
 
 _NAMES = ('duplicate_lines', 'top', 'duplicate', 'mean_word_chars', 'alpha_words', 'line_ends', 'newlines')
@@ -35,7 +38,8 @@ SETTINGS = {
 def _stop_words(words):
     def fn(texts):
         texts = texts.to_pylist() if hasattr(texts, 'to_pylist') else texts
-        return np.array([len(words & set(t.lower().split())) for t in texts], float)
+        return np.array([len(words & set(cut(t.lower()))) for t in texts], float)
+    cut = split_words if any(re.match(f'[{CJK}]', w) for w in words) else str.split # a character is a word there
     return fn
 
 def _register(name, fn, doc):
@@ -69,7 +73,7 @@ def fineweb2_steps(
                   **{f'{w}duplicate_{n}gram_char_share': (None, t) for n,t in zip(range(5, 11), s['duplicate'])}}
     own = {'lines_ending_in_punctuation_share': (s['line_ends'], None), 'duplicate_line_char_share_of_lines': (None, .1), f'{w}newlines_per_word': (None, s['newlines'])}
     quality = {f'{w}alnum_words': (50, 100_000), f'{w}mean_alnum_word_chars': s['mean_word_chars'], f'{w}hashes_per_word': (None, .1), f'{w}ellipses_per_word': (None, .1),
-               'bullet_line_share': (None, .9), 'ellipsis_line_share': (None, .3), f'{w}alpha_word_share': (s['alpha_words'], None), s['stops']: (2, None)}
+               'bullet_line_share': (None, .9), 'ellipsis_line_share': (None, .3), f'{w}alpha_word_share': (s['alpha_words'], None), s['stops']: (s.get('least_stops', 2), None)}
     return [Step('language', (), {score: (least, None)}, source), Step('repetition', (), repetition, source), Step('fineweb', (), own, source), Step('quality', (), quality, source),
             Step('finish', ('mojibake', 'email_and_ip', 'symbol_lines'), {}, 'Penedo et al. 2025, published pipeline')]
 
@@ -86,10 +90,10 @@ def settings_of(
     texts = [t for b in corpus.batches('text') for t in b['text'].to_pylist()]
     if len(texts)<10: raise ValueError(f"settings_of: {len(texts)} documents say nothing about a language; give some hundred")
     at = lambda name,q: float(np.quantile(signals[name](texts), q))
-    scores, seen = score_of(code)(texts), Counter(w for t in texts for w in {w for w in t.lower().split() if any(map(str.isalpha, w))})
+    scores, seen = score_of(code)(texts), Counter(w for t in texts for w in {w for w in split_words(t.lower()) if any(map(str.isalpha, w))})
     score, stops = f'{code}_score', f'{code}_stop_words'
     if score not in signals: _register(score, score_of(code), f"How sure the language model is that a text is in {code!r}.")
     if stops not in signals: _register(stops, _stop_words(frozenset(w for w,_ in sorted(seen.items(), key=lambda kv: (-kv[1], kv[0]))[:stop_words])), f"How many of the commonest words of {code!r} occur.")
     return _row(at('duplicate_line_share', 1-tail), tuple(at(f'top_{n}gram_char_share', 1-tail) for n in (2, 3, 4)), tuple(at(f'duplicate_{n}gram_char_share', 1-tail) for n in range(5, 11)),
                 (at('mean_alnum_word_chars', tail/2), at('mean_alnum_word_chars', 1-tail/2)), at('alpha_word_share', tail), at('lines_ending_in_punctuation_share', tail), at('newlines_per_word', 1-tail),
-                score=(score, float(max(.3, min(.9, np.median(scores)-np.std(scores))))), stops=stops)
+                score=(score, float(max(.3, min(.9, np.median(scores)-np.std(scores))))), stops=stops, least_stops=min(2, int(at(stops, tail))))
