@@ -169,7 +169,7 @@ def notes(report)->list:
     weak = t[(t.note!='')&t.group.isin([report.main, 'all'])]
     out += [f"{k[0]}, {k[1]}: {k[2]} ({', '.join(g.run)})." for k,g in weak.groupby(['task', 'metric', 'note'], sort=False)]
     small = t[(t.note!='')&~t.group.isin([report.main, 'all'])][['task', 'group']].drop_duplicates()
-    if len(small): out.append(f"{len(small)} groups of rows are too small or too uniform for a firm interval: {', '.join(f'{r.task}/{r.group} ({n})' for r,n in zip(small.itertuples(), [t[(t.task==r.task)&(t.group==r.group)].rows.iloc[0] for r in small.itertuples()]))}.")
+    if len(small): out.append(f"{len(small)} group{'s'*(len(small)>1)} of rows {'are' if len(small)>1 else 'is'} too small or too uniform for a firm interval: {', '.join(f'{r.task}/{r.group} ({n})' for r,n in zip(small.itertuples(), [t[(t.task==r.task)&(t.group==r.group)].rows.iloc[0] for r in small.itertuples()]))}.")
     lost = [f'{r} lacks {task}' for task,p in report.parts.items() for r in report.runs if not any(r in s for s in p.stats.values())]
     if lost: out.append(f"Not every run was scored on every task: {'; '.join(lost)}.")
     if (t.seeds==1).all(): out.append('One seed a run: the intervals say what other rows would give, not what training again would.')
@@ -200,7 +200,7 @@ def _lines_figure(names, traces, title, unit, bold=(), zero=None):
     fig = figure(*traces, title=dict(text=title.replace('\n', '<br>'), font_size=14), height=150+max(26, 15*len(traces))*len(names))
     if zero is not None: fig.add_vline(x=zero, line_color='#68727f', line_width=1)
     fig.update_yaxes(tickvals=list(range(len(names)))[::-1], ticktext=[f'<b>{esc(_short(n))}</b>' if n in bold else esc(_short(n)) for n in names], range=[-.6, len(names)-.4])
-    fig.update_layout(margin_l=20, margin_r=12)
+    fig.update_layout(margin_l=20, margin_r=12, showlegend=True)
     return fig.update_xaxes(title=esc(unit))
 
 def plot_forest(
@@ -308,12 +308,15 @@ def report_html(
         blocks += [f'<h2>Against {esc(base)}</h2>', f'<p class="dim">{esc(_how(report))}</p>']
         blocks += [_forest_of_all(report, compared[compared.metric==m], base, m) for m in names[:8] if (compared.metric==m).any()]
         shown = compared[['run', 'task', 'metric', 'group', 'value', 'other', 'difference', 'lo', 'hi', 'p', 'p_adjusted', 'effect', 'wins', 'losses', 'detectable', 'rows', 'words']]
-        blocks.append(table_html(shown.head(10*most), f'Every comparison{_cut(shown, 10*most)}', 3))
+        shown = shown.assign(**{c: [_p(v) for v in shown[c]] for c in ('p', 'p_adjusted')})
+        blocks.append(f'<div class="words">{table_html(shown.head(10*most), f"Every comparison{_cut(shown, 10*most)}")}</div>')
     blocks += _slice_blocks(report, runs, most)+_change_blocks(report, others, base, most)
     blocks += ['<h2>All scores</h2>', table_html(report.table().drop(columns='better').head(20*most), f'Tidy table{_cut(report.table(), 20*most)}')]
     return page_html(title, [b for b in blocks if not isinstance(b, str) or b]).replace('</style>', PHONE+'</style>', 1)
 
-PHONE = 'body.lb h1,body.lb h2,body.lb p,.lb caption{overflow-wrap:anywhere}body.lb .fig{overflow:hidden;max-width:100%}@media(max-width:640px){body.lb main{padding:14px 12px 40px}body.lb h1{font-size:21px}.lb th,.lb td{padding:3px 6px}}.lb .note{border-left:3px solid var(--lb-warn);padding:2px 10px;margin:6px 0}.lb td{overflow-wrap:break-word}.lb td:not(.num){min-width:5em}.lb td.num{white-space:nowrap}'
+PHONE = 'body.lb h1,body.lb h2,body.lb p,.lb caption{overflow-wrap:anywhere}body.lb .fig{overflow:hidden;max-width:100%}@media(max-width:640px){body.lb main{padding:14px 12px 40px}body.lb h1{font-size:21px}.lb th,.lb td{padding:3px 6px}}.lb .note{border-left:3px solid var(--lb-warn);padding:2px 10px;margin:6px 0}.lb td{overflow-wrap:break-word}.lb td:not(.num){min-width:5em}.lb td.num{white-space:nowrap}.lb .words td:last-child{min-width:24em}@media(prefers-color-scheme:dark){.lb .fig{filter:invert(.91) hue-rotate(180deg)}}'
+
+def _p(p): return '' if math.isnan(p) else f'{p:.2g}' if p>=1e-4 else 'below 0.0001'
 
 def _cut(df, n): return f' (the first {n:,} of {len(df):,})' if len(df)>n else ''
 
