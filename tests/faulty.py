@@ -40,6 +40,7 @@ result(drawn=sum(drawn))''',
 '''step, state = 0, 0.
 if (out/'checkpoint.json').exists(): step, state = read_json(out/'checkpoint.json')
 while step<20:
+    if fail==3 and step==12 and not (out/'repaired').exists(): bytearray(2**62)
     if fail==2 and step==12 and not (out/'repaired').exists(): raise ArithmeticError('cell that fails')
     state = state*.9+np.random.default_rng([seed, step]).normal()+rows[step%n]
     step += 1

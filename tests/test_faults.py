@@ -1,5 +1,5 @@
-"""Faults at random moments, for real: signals to the run and to its kernel, cells that fail, a full disk. After each: the status is right, nothing that was finished is lost, and
-going on gives what an uninterrupted run gives. LLMBENCH_FAULTS sets how many (4; 200 for the bar); `-n 2` does two at a time."""
+"""Faults at random moments, for real: signals to the run, to its kernel and to both, cells that fail or want too much memory, a full disk, a machine that goes away. After each: the status
+is right, nothing that was finished is lost, and going on gives what an uninterrupted run gives. LLMBENCH_FAULTS sets how many (4); the bar of 200 and its tally by kind: benchmarks/faults.py."""
 import json
 import os
 import random
@@ -12,11 +12,12 @@ import pytest
 import faulty
 from llmbench.batch import EXIT, said
 from llmbench.index import true_status
-from llmbench.store import read_json
+from llmbench.store import append_jsonl, read_json
 
 LOADED = ['faulty']
 FAULTS = int(os.environ.get('LLMBENCH_FAULTS', 4))
-KINDS = [('run', 'SIGKILL'), ('kernel', 'SIGKILL'), ('run', 'SIGTERM'), ('cell', 'fails'), ('run', 'SIGINT'), ('kernel', 'SIGTERM'), ('disk', 'full'), ('kernel', 'SIGINT')]
+KINDS = [('run', 'SIGKILL'), ('kernel', 'SIGKILL'), ('all', 'SIGTERM'), ('cell', 'fails'), ('run', 'SIGINT'), ('kernel', 'SIGTERM'), ('disk', 'full'), ('kernel', 'SIGINT'), ('run', 'SIGTERM'), ('cell', 'memory'), ('all', 'SIGKILL')]
+CAUSE = dict(fails=('error', 'cell that fails'), memory=('out of memory', 'MemoryError')) # 'all' with SIGTERM is what Slurm does to a cancelled job, with SIGKILL a machine that goes away
 
 
 @pytest.fixture(scope='module')
@@ -51,12 +52,13 @@ def kernel_of(p, patience=60):
 
 def strike(p, whom, sign, moment):
     "Send the signal `moment` seconds after the start (of the process, or of its kernel); the kernel that was there."
-    kernel = kernel_of(p) if whom=='kernel' else None
+    kernel = kernel_of(p) if whom=='kernel' else None            # the others are struck from the very beginning on
     until = time.time()+moment
     while time.time()<until and p.is_alive(): time.sleep(.005)
     kernel = kernel or kernel_of(p, .2)
-    try: (kernel.send_signal if whom=='kernel' and kernel else lambda s: os.kill(p.pid, s))(getattr(signal, sign))
-    except (psutil.NoSuchProcess, ProcessLookupError): pass # it was faster
+    for send in [kernel.send_signal] if whom=='kernel' and kernel else [lambda s: os.kill(p.pid, s), *([kernel.send_signal] if whom=='all' and kernel else [])]:
+        try: send(getattr(signal, sign))
+        except (psutil.NoSuchProcess, ProcessLookupError): pass  # it was faster
     p.join(60)
     assert p.exitcode is not None, 'the run goes on after the signal'
     if kernel:
@@ -71,13 +73,13 @@ def check_status(kind, p, out, expected):
     status, (whom, what) = true_status(r, out), kind
     assert status!='running'
     assert status!='done' or r['results']==expected, r['results']
-    if whom=='run' and what=='SIGKILL': assert status in ('dead', 'done') and (status=='dead')==(r['status']=='running')
+    if whom in ('run', 'all') and what=='SIGKILL': assert status in ('dead', 'done') and (status=='dead')==(r['status']=='running')
     else: assert p.exitcode==EXIT[status] or status=='done' and p.exitcode==-getattr(signal, what, 0), (p.exitcode, r)
-    if whom=='run' and what!='SIGKILL': assert status=='done' or (status, r['cause'])==('stopped', what), r['error']
+    if whom in ('run', 'all') and what!='SIGKILL': assert status=='done' or (status, r['cause'])==('stopped', what), r['error']
     if kind==('kernel', 'SIGKILL'): assert status=='done' or (status, r['cause'])==('failed', 'SIGKILL'), r['error']
     if kind==('kernel', 'SIGTERM'): assert status=='done' or (status, r['cause'])==('stopped', 'SIGTERM'), r['error']
     if kind==('kernel', 'SIGINT'): assert status=='done' or (status, r['cause'])==('stopped', 'SIGINT') or not r['results'] and status=='failed', r['error'] # it may die of it while it starts
-    if whom=='cell': assert (status, r['cause'])==('failed', 'error') and 'cell that fails' in r['error']
+    if whom=='cell': assert (status, r['cause'])==('failed', CAUSE[what][0]) and CAUSE[what][1] in r['error']
     if status!='dead': check_notebook(out, status)
     return status
 
@@ -102,7 +104,7 @@ def test_fault(i, fork, book, whole, tmp_path):
     kind, draw, out, (record, seconds) = KINDS[i%len(KINDS)], random.Random(f'fault {i}'), tmp_path/'out', whole
     expected = record['results']
     if kind[0]=='disk': return check_disk(fork, book, expected, tmp_path, draw)
-    p = fork(faulty.go, book, out, dict(fail=draw.choice([1, 2])) if kind[0]=='cell' else {})
+    p = fork(faulty.go, book, out, dict(fail=3 if kind[1]=='memory' else draw.choice([1, 2])) if kind[0]=='cell' else {})
     strike(p, *kind, draw.uniform(0, seconds)) if kind[0]!='cell' else p.join(120)
     status = check_status(kind, p, out, expected)
     had = said(out)[1] if status else {}
@@ -119,6 +121,12 @@ def test_fault(i, fork, book, whole, tmp_path):
         assert r['attempts'][-1]['status']==status and r['attempts'][-1]['results']==had
         if rows: assert (out/'rows'/'rows.json').stat().st_mtime_ns==rows and (out/'made.txt').read_text()=='rows made\n' # a finished step is not done again
         if kept: assert (out/'drawn.txt').read_text()=='drawn\n' and r['restored']                                        # nor a finished cell
+    tell(kind, status or 'not begun', bool(status and status!='done'))
+
+
+def tell(kind, status, resumed):
+    "A line for the tally: only a fault after which everything was right gets here."
+    if os.environ.get('LLMBENCH_TALLY'): append_jsonl(os.environ['LLMBENCH_TALLY'], dict(kind=' '.join(kind), status=status, resumed=resumed))
 
 
 def check_disk(fork, book, expected, tmp_path, draw):
@@ -132,3 +140,4 @@ def check_disk(fork, book, expected, tmp_path, draw):
     if first['status']: assert first['status']=='done' and first['results']==expected or (first['status'], first['cause'])==('failed', 'disk full'), first
     else: assert 'disk full' in r['error'] or 'No space' in r['error']
     assert not r['halves'] and r['last']['status']=='done' and r['last']['results']==expected, r
+    tell(('disk', 'full'), first['status'] or 'not begun', first['status']=='failed')
