@@ -7,7 +7,7 @@ __all__ = ['readers', 'places', 'UNIT', 'PYTHON_TEXT', 'each', 'text_file', 'jso
            'parse_spec', 'find_files', 'hidden', 'object_rows', 'read', 'marks', 'python_text']
 
 # %% ../nbs/11_readers.ipynb #21c59da4
-import codecs, glob, inspect, json, os, re, shlex, shutil, time
+import codecs, fnmatch, glob, inspect, json, os, re, shlex, shutil, time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -93,11 +93,21 @@ def parse_spec(spec)->dict: # {source: pattern or patterns} or 'source=pattern s
     one = lambda p: os.path.expanduser(str(p)) if isinstance(p, (str, Path)) else p
     return {s: [one(p) for k,p in pairs if k==s] for s in sorted({str(k) for k,_ in pairs})}
 
+def _listed(source, pattern, folder):
+    "Stop at a directory on a pattern's way that cannot be listed: what is in it would be lost without a word."
+    def stop(e): raise OSError(e.errno, f"source {source!r}: cannot list the directory {e.filename} ({e.strerror}); give permission or leave it out") from e
+    fixed = re.match(r'(?:[^*?\[]*/)?', pattern)[0]
+    steps = pattern[len(fixed):].split('/')
+    for at,folders,_ in os.walk(Path(folder)/fixed, onerror=stop):
+        way = steps[:len(Path(at).relative_to(Path(folder)/fixed).parts)+1]
+        folders[:] = [f for f in folders if not f.startswith('.') and ('**' in way or len(way)<len(steps) and fnmatch.fnmatch(f, way[-1]))]
+
 def find_files(source:str, patterns:list, folder='.')->list:
     "Names (as the patterns give them) of a source's files, sorted; none, or one that cannot be opened, is an error."
     found = set()
     for p in patterns:
         if (Path(folder)/p).is_dir(): p = str(Path(p)/'**'/'*')
+        if re.search(r'[*?\[]', p) and not (Path(folder)/p).is_file(): _listed(source, p, folder)
         hits = [p] if (Path(folder)/p).is_file() else [h for h in glob.glob(p, root_dir=folder, recursive=True) if (Path(folder)/h).is_file()]
         if not hits:
             here = sorted(x.name+'/'*x.is_dir() for x in Path(folder).iterdir())[:8] if Path(folder).is_dir() else ['nothing: it does not exist']

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
+import llmbench.scale
 from llmbench.clean import CLEANERS, Step, clean, cleaners, recipes
+from llmbench.core import need
 from llmbench.corpus import Corpus
 from llmbench.privacy import KINDS, chinese_id, find_pii, iban, luhn, redact, redact_text
 from llmbench.readers import python_text
@@ -133,19 +135,22 @@ def test_a_model_is_the_same_after_saving_and_in_batches(tmp_path):
 
 # --- from the command line, on the workers of Ray
 
-@pytest.mark.skipif(not os.environ.get('LLMBENCH_SLOW'), reason='starts Ray three times; LLMBENCH_SLOW=1 runs it')
+@pytest.mark.skipif(not os.environ.get('LLMBENCH_SLOW'), reason='starts Ray; LLMBENCH_SLOW=1 runs it')
 def test_steps_on_ray_from_the_command_line(tmp_path):
     python_text(['licences', 'topics'], megabytes=.3).save(tmp_path/'raw')
     run = lambda *a: subprocess.run([Path(sys.executable).with_name('llmbench'), 'data', *map(str, a), '--json'], capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}, timeout=600)
+    ray = llmbench.scale._start_ray(None, 2, 8) # a cluster for all calls
+    where = ['--address', ray.address_info['gcs_address']]
     for engine in ('native', 'ray'):
         out = tmp_path/engine
         for a in (['clean', tmp_path/'raw', '--recipe', 'gopher', '-o', out/'clean'], ['signals', out/'clean', 'words', 'compression_ratio', '-o', out/'signals']):
-            done = run(*a, '--engine', engine)
+            done = run(*a, '--engine', engine, *(where if engine=='ray' else []))
             assert done.returncode==0, done.stderr[-3000:]
     assert json.loads(done.stdout.splitlines()[-1])['documents']>100
     for step in ('clean', 'signals'): # rows, order, story and files
         a, b = ({p.name: file_hash(p) for p in (tmp_path/e/step).iterdir()} for e in ('native', 'ray'))
         assert a==b and len(a)>=3
-    done = run('signals', tmp_path/'raw', 'words', '--engine', 'ray')
+    done = run('signals', tmp_path/'raw', 'words', '--engine', 'ray', *where)
     assert {r['source'] for r in json.loads(done.stdout.splitlines()[-1])}=={'licences', 'topics'}, done.stderr[-3000:]
     assert run('clean', tmp_path/'raw', '-o', tmp_path/'x', '--engine', 'spark').returncode==2
+    need('ray').shutdown()

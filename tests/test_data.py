@@ -1,5 +1,5 @@
 """Corpora under attack: damaged files, odd texts, interrupted and repeated steps; the counts must still add up."""
-import gzip, json, logging, subprocess, sys, warnings
+import gzip, json, logging, os, subprocess, sys, warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np, pandas as pd, pytest
@@ -9,7 +9,7 @@ import llmbench.corpus, llmbench.gather, llmbench.readers
 from llmbench.cli import main
 from llmbench.clean import CLEANERS, clean, cleaners
 from llmbench.corpus import Corpus, doc_id, engine, split_words, write_parts
-from llmbench.readers import read
+from llmbench.readers import find_files, read
 from llmbench.signals import as_arrow, counts, signals
 from llmbench.store import file_hash
 
@@ -143,6 +143,24 @@ def test_a_killed_reading_goes_on_behind_what_is_done(tmp_path, monkeypatch, cap
         assert main(['data', *step, '-o', 'letters'])
         assert 'is not a corpus; it would be replaced' in capsys.readouterr().err, step
     assert (tmp_path/'letters'/'dear.txt').read_text()=='dear'
+
+def test_a_directory_that_cannot_be_listed_is_named(tmp_path):
+    for d in ('web', 'web/open', 'web/open/deep', 'web/closed', 'web/.hidden', 'other'): (tmp_path/d).mkdir(); (tmp_path/d/'a.txt').write_text(d)
+    top = tmp_path
+    while top!=top.parent and not top.stat().st_mode&1: top.chmod(0o711); top = top.parent # pytest's own folders are closed to others
+    for d in ('web', 'web/open', 'web/open/deep', 'other'): (tmp_path/d).chmod(0o755)
+    for d in ('web/closed', 'web/.hidden'): (tmp_path/d).chmod(0)
+    found, root = {}, os.geteuid()==0
+    try:
+        if root: os.seteuid(65534)                                                # nothing is closed to root
+        for p in ('web/**/*.txt', 'web', 'web/*/a.txt', 'web/*/*', 'web/o*/**', 'web/[o]*/a.txt', 'other/*', 'web/*.txt'):
+            try: found[p] = find_files('s', [p], tmp_path)
+            except OSError as e: found[p] = str(e)
+    finally:
+        if root: os.seteuid(0)
+        for d in ('web/closed', 'web/.hidden'): (tmp_path/d).chmod(0o755)
+    for p in ('web/**/*.txt', 'web', 'web/*/a.txt', 'web/*/*'): assert 'cannot list the directory' in found[p] and 'closed (Permission denied)' in found[p], (p, found[p])
+    assert found['web/o*/**']==['web/open/a.txt', 'web/open/deep/a.txt'] and found['web/[o]*/a.txt']==['web/open/a.txt'] and found['other/*']==['other/a.txt'] and found['web/*.txt']==['web/a.txt']
 
 def test_rows_without_a_mark_are_read_each_time(tmp_path):
     rows = [{'text': 'one'}]
