@@ -27,7 +27,7 @@ def lab(tmp_path_factory):
     import nbformat.v4 as v4
     top = tmp_path_factory.mktemp('lab')
     (top/'tests').mkdir()
-    for name in ('test_studio.py', 'test_look.py'): shutil.copyfile(ROOT/'tests'/name, top/'tests'/name)
+    for name in ('conftest.py', 'test_studio.py', 'test_look.py'): shutil.copyfile(ROOT/'tests'/name, top/'tests'/name)
     for name,cells in dict(studio=CELLS, look=LOOKED).items():
         (top/f'{name}.ipynb').write_text(v4.writes(v4.new_notebook(cells=[v4.new_code_cell(c) for c in cells], metadata={'kernelspec': {'name': 'python3', 'display_name': 'Python 3', 'language': 'python'}})))
     shutil.copyfile(ROOT/'nbs/tutorials/dashboard.ipynb', top/'dashboard.ipynb')
@@ -67,6 +67,34 @@ def asked(page):
     page.wait_for_function("() => /VALUE .*]\\s*$/.test(window.jupyterapp.shell.currentWidget.content.widgets[1].outputArea.node.innerText)")
     said = page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets[1].outputArea.node.innerText")
     return json.loads(said[said.index('VALUE ')+6:])
+
+# every text of a screen against what is behind it, as WCAG counts it; text that is pale on purpose (opacity) and canvases are left out
+CONTRAST = """root => {
+  const c = Object.assign(document.createElement('canvas'), {width: 1, height: 1}).getContext('2d', {willReadFrequently: true});
+  const over = colors => { c.fillStyle = '#fff'; c.fillRect(0, 0, 1, 1); for (const x of colors) { c.fillStyle = x; c.fillRect(0, 0, 1, 1); } return [...c.getImageData(0, 0, 1, 1).data].slice(0, 3); };
+  const light = rgb => { const [r, g, b] = rgb.map(v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }); return .2126 * r + .7152 * g + .0722 * b; };
+  const out = [], walk = document.createTreeWalker(document.querySelector(root), NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const el = walk.currentNode.parentElement, text = walk.currentNode.data.trim(), behind = [];
+    if (!text || !el.checkVisibility() || el.closest('option, script, style, :disabled')) continue;
+    let faint = false;
+    for (let e = el; e; e = e.parentElement) { const s = getComputedStyle(e); behind.unshift(s.backgroundColor); faint = faint || +s.opacity < 1 || s.visibility === 'hidden'; }
+    if (faint) continue;
+    const [a, b] = [light(over([...behind, getComputedStyle(el).color])), light(over(behind))].sort((x, y) => y - x);
+    out.push([+((a + .05) / (b + .05)).toFixed(2), text.slice(0, 40), el.className]);
+  }
+  return out.sort((x, y) => x[0] - y[0]);
+}"""
+
+def readable(page, root):
+    "In both themes every text stands out."
+    for theme in ('JupyterLab Dark', 'JupyterLab Light'):
+        page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
+        page.wait_for_function(f"document.body.dataset.jpThemeLight==='{str('Light' in theme).lower()}'")
+        page.wait_for_timeout(200)
+        if os.environ.get('SHOTS'): page.screenshot(path=f"{os.environ['SHOTS']}/lab{root}-{theme[-5:].strip()}.png")
+        worst = page.evaluate(CONTRAST, root)
+        assert len(worst)>20 and worst[0][0]>=4.5, (theme, worst[:5])
 
 def test_the_studio(browser, lab):
     "Real mouse and keys in JupyterLab: what Python holds is what the screen shows, exactly, and the other way round."
@@ -111,36 +139,9 @@ def test_the_studio(browser, lab):
     with page.expect_download() as got: page.locator('.lb-studio').get_by_role('button', name='Save file').click()
     saved = json.loads(got.value.path().read_text())
     assert saved['hash'] and Mixture.open(got.value.path()).weights=={k: n/PARTS for k,n in zip(NAMES, shown()['phases'][0]['parts'])}
+    readable(page, '.lb-studio')
     context.close()
     assert not outside
-
-# every text of a screen against what is behind it, as WCAG counts it; text that is pale on purpose (opacity) and canvases are left out
-CONTRAST = """root => {
-  const c = Object.assign(document.createElement('canvas'), {width: 1, height: 1}).getContext('2d', {willReadFrequently: true});
-  const over = colors => { c.fillStyle = '#fff'; c.fillRect(0, 0, 1, 1); for (const x of colors) { c.fillStyle = x; c.fillRect(0, 0, 1, 1); } return [...c.getImageData(0, 0, 1, 1).data].slice(0, 3); };
-  const light = rgb => { const [r, g, b] = rgb.map(v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }); return .2126 * r + .7152 * g + .0722 * b; };
-  const out = [], walk = document.createTreeWalker(document.querySelector(root), NodeFilter.SHOW_TEXT);
-  while (walk.nextNode()) {
-    const el = walk.currentNode.parentElement, text = walk.currentNode.data.trim(), behind = [];
-    if (!text || !el.checkVisibility() || el.closest('option, script, style, :disabled')) continue;
-    let faint = false;
-    for (let e = el; e; e = e.parentElement) { const s = getComputedStyle(e); behind.unshift(s.backgroundColor); faint = faint || +s.opacity < 1 || s.visibility === 'hidden'; }
-    if (faint) continue;
-    const [a, b] = [light(over([...behind, getComputedStyle(el).color])), light(over(behind))].sort((x, y) => y - x);
-    out.push([+((a + .05) / (b + .05)).toFixed(2), text.slice(0, 40), el.className]);
-  }
-  return out.sort((x, y) => x[0] - y[0]);
-}"""
-
-def readable(page, root):
-    "In both themes every text stands out."
-    for theme in ('JupyterLab Dark', 'JupyterLab Light'):
-        page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
-        page.wait_for_function(f"document.body.dataset.jpThemeLight==='{str('Light' in theme).lower()}'")
-        page.wait_for_timeout(200)
-        if os.environ.get('SHOTS'): page.screenshot(path=f"{os.environ['SHOTS']}/lab{root}-{theme[-5:].strip()}.png")
-        worst = page.evaluate(CONTRAST, root)
-        assert len(worst)>20 and worst[0][0]>=4.5, (theme, worst[:5])
 
 def test_the_dashboard_and_the_documents(browser, lab, tmp_path_factory):
     "The tutorial as it is, all cells run: the widget draws, a run is picked, keys stay in it, a new run appears by itself; then a search among documents."
