@@ -97,6 +97,7 @@ from .record import *
 from .resume import *
 from .points import *
 from .clusters import *
+from .rules import *
 from .sweep import *
 from .sweep_report import *
 from .data import *
