@@ -6,7 +6,7 @@
 __all__ = ['ENGINES', 'PIECE', 'FRUGAL', 'pieces', 'join_stories', 'in_parts', 'use_memory', 'run_on']
 
 # %% ../nbs/10a_scale.ipynb #87b0b7aa
-import os, shutil, time, warnings
+import contextlib, os, shutil, time, warnings
 from pathlib import Path
 
 import llmbench.corpus
@@ -160,9 +160,14 @@ def _start_ray(address, workers, tries):
     ray = need('ray', 'cluster')
     if ray.is_initialized(): return
     how = dict(address=address) if address else dict(num_cpus=workers, include_dashboard=False, object_store_memory=2**28)
+    import psutil
+    started = lambda: set(psutil.Process().children(recursive=True))
     for k in range(tries):
+        before = started()
         try: return ray.init(log_to_driver=False, configure_logging=False, **how)
         except Exception as e:
             ray.shutdown()
+            for p in started()-before: # a start that failed leaves its services running
+                with contextlib.suppress(psutil.NoSuchProcess): p.kill()
             if k==tries-1: raise RuntimeError(f"run_on: Ray did not start in {tries} tries ({e}); see ray/session_latest/logs in the folder of temporary files, or give the address of a running cluster") from e
             time.sleep(2*k)
