@@ -211,11 +211,13 @@ def _batches(trees, size, prefix, pack):
     else:
         width = max(len(order[0].ids)-prefix, min(256, size) if not prefix else max(256, size//4))
         rows = [[order[i] for i in r] for r in pack_rows([len(t.ids)-prefix for t in order], width)]
-    a = 0
+    held = lambda row: sum(len(t.ids)-prefix for t in row)
+    rows, a = sorted(rows, key=held, reverse=True), 0
     while a<len(rows):
         n = 1 if prefix else max(1, size//max(width, len(rows[a][0].ids)))
-        yield rows[a:a+n]
-        a += n
+        some = [r for r in rows[a:a+n] if held(r)>=.8*held(rows[a])]         # a row that is half empty would be padded to the others' length
+        yield some
+        a += len(some)
 
 def _tensor(model, x, dtype=None):
     import torch
