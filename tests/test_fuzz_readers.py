@@ -131,7 +131,7 @@ def test_mixed_schemas_many_columns_and_deep_nesting(tmp_path):
     rows = [{'text': f't{i}', **{f'key{i}_{j}': j for j in range(30)}} for i in range(60)] + [{'text': 'deep', 'x': eval('['*90+']'*90)}]
     (tmp_path/'a.jsonl').write_text('\n'.join(map(json.dumps, rows))+'\n{"text": "deeper", "x": '+'['*960+']'*960+'}')
     corpus = read({'s': 'a.jsonl'}, folder=tmp_path)
-    assert len(corpus)+len(corpus.rejects)==62 and len(corpus)>=61 and len(corpus.columns)<=llmbench.readers.FIELDS+5
+    assert len(corpus)+len(corpus.rejects)==62 and len(corpus)>=61 and len(corpus.columns)<=llmbench.files.FIELDS+5
     assert json.loads(corpus.pandas('other_fields').other_fields[59])=={f'key59_{j}': j for j in range(30)}
 
 def test_a_line_of_200_megabytes_and_a_bomb(tmp_path):
