@@ -14,7 +14,7 @@ import numpy as np
 from llmbench.core import rng
 from llmbench.metrics import metrics
 from llmbench.shares import mcnemar_p
-from llmbench.statistics import RowStats, boot, differences
+from llmbench.statistics import RowStats, boot, paired_differences
 
 ROWS, TASKS, RUNS, DRAWS = 1000, 10, 20, 10_000
 F1, BPB, BLEU = (metrics[m].of for m in ('f1', 'bits_per_byte', 'bleu'))
@@ -156,7 +156,7 @@ def held_differences(n, sets):
         size = g.lognormal(7, .9, (500, 1, n))
         noise = g.normal(0, .3, (2, 500, 1, n))
         a, b = (np.stack([size*np.exp(.9-gain+e), size], -1) for gain,e in zip((.05, 0.), noise))
-        lo, hi = differences([RowStats(a, BPB)], [RowStats(b, BPB)], 2000, 'held', i)[0].interval()
+        lo, hi = paired_differences([RowStats(a, BPB)], [RowStats(b, BPB)], 2000, 'held', i)[0].interval()
         want = np.exp(.9+.045)*(np.exp(-.05)-1)                                     # mean of exp of a normal number; the bytes do not matter
         out.append((lo<=want)&(want<=hi))
     return float(np.concatenate(out).mean())
@@ -166,7 +166,7 @@ def level(o):
     for name,(make,of) in KINDS.items():
         for n in (50, 200, 1000):
             a, b = pairs(make, n, sets if n<1000 else min(sets, 2000), .5)
-            p = np.concatenate([differences([RowStats(a[i:i+500], of)], [RowStats(b[i:i+500], of)], 2000, 'level', i)[0].p for i in range(0, len(a), 500)])
+            p = np.concatenate([paired_differences([RowStats(a[i:i+500], of)], [RowStats(b[i:i+500], of)], 2000, 'level', i)[0].p for i in range(0, len(a), 500)])
             if name=='accuracy': yield from both(f'false alarms at 5%, {name}, {n:,} rows, exact', 100*exact_level(n, .16), None, 4., 6.)
             yield from both(f'false alarms at 5%, {name}, {n:,} rows', 100*float((p<=.05).mean()), len(p), 4., 6., bar=name!='accuracy')
             if name=='bits_per_byte' and n==200: yield from both(f'coverage, difference of {name}, {n:,} rows', 100*held_differences(n, sets), sets)
@@ -177,7 +177,7 @@ def level(o):
             hard = g.normal(0, .7**.5, (sets, 1, 500))                  # the same rows are hard for both
             a, b = (((hard+g.normal(0, .3**.5, (sets, seeds, 500))+g.normal(0, s, (sets, seeds, 1)))<norm.ppf(.8)).astype(float)[..., None] for _ in range(2))
             spread = np.concatenate([a, b], 2).reshape(sets, seeds, 2, 500).mean(3).var(1, ddof=1).mean(1)          # of one seed, from both runs, as in a report
-            d = [differences([RowStats(a[i:i+500])], [RowStats(b[i:i+500])], 2000, 'level seeds', i)[0].pooled(2*spread[i:i+500], 2*(seeds-1.)) for i in range(0, sets, 500)]
+            d = [paired_differences([RowStats(a[i:i+500])], [RowStats(b[i:i+500])], 2000, 'level seeds', i)[0].pooled(2*spread[i:i+500], 2*(seeds-1.)) for i in range(0, sets, 500)]
             p = np.concatenate([x.p for x in d])
             yield from both(f'false alarms at 5%, accuracy, {seeds} seeds that differ by {sd:g} points, 500 rows', 100*float((p<=.05).mean()), sets, 4., 6.)
 

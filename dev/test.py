@@ -51,8 +51,8 @@ def notebooks():
     if left: print('notebooks left these in the tree:', *left, sep='\n  ')
     return n-bad, bad+bool(left)
 
-# every notebook was run by the step before; the site is built from all, with the outputs of these: plots, tables, formulas, a live widget, Chinese, a tutorial
-PAGES = ['index', 'guide/core', 'guide/show', 'guide/corpus', 'guide/mixture', 'guide/laws', 'guide/report', 'guide/studio', 'ext/mixer_unimax', 'tutorials/mixing_studio']
+# every notebook was run by the step before; the site is built from all, with the outputs of these: plots, tables, formulas, a live widget, two live screens, Chinese, a tutorial
+PAGES = ['index', 'guide/core', 'guide/show', 'guide/corpus', 'guide/mixture', 'guide/laws', 'guide/report', 'guide/studio', 'guide/look', 'guide/dashboard', 'ext/mixer_unimax', 'tutorials/mixing_studio']
 
 def docs(): return one(sys.executable, 'docs/build.py', '--run', *PAGES)
 

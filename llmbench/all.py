@@ -73,6 +73,8 @@ from .scored import *
 from .tasks import *
 from .layouts import *
 from .harness import *
+from .shares import *
+from .shares import *
 from .statistics import *
 from .slices import *
 from .contrasts import *

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from .metrics import over
-from .statistics import RowStats, adjust, detectable, differences, joined
+from .statistics import RowStats, adjust, detectable, joined, paired_differences
 
 # %% ../nbs/43e_contrasts.ipynb #f7e67d0a
 def compare(
@@ -54,7 +54,7 @@ def _contrasts(report, task, batches, b, rows, *seed, every=True):
     stats = [report.stats(task, m, [*runs, b], rows) for m,S,runs in batches]
     stats = [RowStats(s.x[:, :S], s.of, s.whole, s.better) for s,(_,S,_) in zip(stats, batches)]
     some = lambda runs: [RowStats(s.x[runs], s.of, s.whole, s.better) for s in stats]
-    found = differences(some(slice(-1)), some(slice(-1, None)), report.draws, *seed, every=every)
+    found = paired_differences(some(slice(-1)), some(slice(-1, None)), report.draws, *seed, every=every)
     return [(s.value().mean(1), d, _wins(s)) for s,d in zip(stats, found)]
 
 def _wins(s):

@@ -16,7 +16,7 @@ from typing import Callable, NamedTuple
 from .core import Registry, did_you_mean, fingerprint
 from .corpus import Corpus, doc_id
 from .files import RECORD, Reject, decoded, distinct, line_blocks, sound_table, whole_file
-from .gather import Reading, joined, kept_counts, own_folder
+from .gather import Reading, gathered, kept_counts, own_folder
 from .store import is_made, once, read_json, whole
 
 # %% ../nbs/11_readers.ipynb #9ad79e05
@@ -265,7 +265,7 @@ def _read_into(into, parts, options, folder, facts):
         if not (known and made[-1].exists() and all(p.stamp for p in found)): _unit(made[-1], source, found, options, folder, names)
         names = read_json(made[-1]/'counts.json')['names']
     for source,found in parts.items(): _some_left(source, [p.name for p in found], folder, kept_counts(made)[0])
-    once(into, inputs, lambda f: joined(made, **facts).save(f))
+    once(into, inputs, lambda f: gathered(made, **facts).save(f))
     shutil.rmtree(work)
     return Corpus.open(into)
 

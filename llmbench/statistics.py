@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BAGS', 'CHUNK', 'WHOLE', 'draw_counts', 'draw_sums', 'metric_value', 'pulls', 'variance_df', 'Drawn', 'quantiles',
-           'Ranks', 'RowStats', 'boot', 'joined', 'differences', 'all_signs', 'adjust', 'detectable', 'rows_needed',
-           'few_rows_said']
+           'Ranks', 'RowStats', 'boot', 'joined', 'paired_differences', 'all_signs', 'adjust', 'detectable',
+           'rows_needed', 'few_rows_said']
 
 # %% ../nbs/43a_statistics.ipynb #e98d3b31
 import functools, math, os
@@ -368,7 +368,7 @@ def joined(
                               swaps=None if all(p.swaps is None for p in parts) else sum(w*np.nan_to_num(p.swaps[:, :D]) for w,p in zip(weights, parts))))
 
 # %% ../nbs/43a_statistics.ipynb #282a0aae
-def differences(
+def paired_differences(
     a:list,          # RowStats of R runs: one for each metric, all on the same rows
     b:list,          # RowStats of R runs, or of one, with the same number of seeds
     draws:int=10_000,
@@ -377,7 +377,7 @@ def differences(
 )->list:             # of Drawn
     "Runs minus others on the same rows; one set of halves for all."
     for x,y in zip(a, b):
-        if x.x.shape[1:]!=y.x.shape[1:]: raise ValueError(f"differences: seeds, rows and columns are {x.x.shape[1:]} and {y.x.shape[1:]}; pair the same seeds and the same rows")
+        if x.x.shape[1:]!=y.x.shape[1:]: raise ValueError(f"paired_differences: seeds, rows and columns are {x.x.shape[1:]} and {y.x.shape[1:]}; pair the same seeds and the same rows")
     both = [replace(x, x=np.concatenate([x.x, y.x])) for x,y in zip(a, b)]
     found = iter(_of_sums([s for s in both if not s.whole], draws, seed, 'halves' if every else 'signs', [len(s.x) for s in a if not s.whole]))
     found = [_of_whole(s, min(draws, WHOLE), seed, 'signs') if s.whole else next(found) for s in both]

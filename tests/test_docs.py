@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT/'docs'))
 import build, mathml
 
 PAGES = [*map(build.page_name, build.notebooks()), 'changelog']
-SHOWN = ['index', 'guide/core', 'guide/show', 'guide/corpus', 'guide/mixture', 'guide/laws', 'guide/report', 'guide/studio', 'ext/mixer_unimax', 'tutorials/mixing_studio', 'changelog'] # with outputs; of the others every third is opened, all with LLMBENCH_SLOW=1
+SHOWN = ['index', 'guide/core', 'guide/show', 'guide/corpus', 'guide/mixture', 'guide/laws', 'guide/report', 'guide/studio', 'guide/look', 'guide/dashboard', 'ext/mixer_unimax', 'tutorials/mixing_studio', 'changelog'] # with outputs; of the others every third is opened, all with LLMBENCH_SLOW=1
 
 @pytest.fixture(scope='module')
 def site():

@@ -11,7 +11,7 @@ from llmbench.metrics import difference, metrics
 from llmbench.report import Report
 from llmbench.scored import Scored, scored_rows
 from llmbench.shares import mcnemar_p, tango
-from llmbench.statistics import RowStats, adjust, boot, differences, draw_counts, pulls
+from llmbench.statistics import RowStats, adjust, boot, draw_counts, paired_differences, pulls
 from llmbench.tables import latex_table, markdown_table, tex
 
 # --- real scored rows: three classifiers of texts of this Python installation, each with other rows to learn from
@@ -98,7 +98,7 @@ def test_paired_accuracies_against_a_published_example_and_every_table():
 def test_paired_test_of_means_is_fishers():
     g = rng('fisher')
     x = g.normal(.4, 1, (6, 1, 11, 1))
-    d = differences([RowStats(x)], [RowStats(np.zeros((1, 1, 11, 1)))], 4000)[0]                     # 2,048 ways: each once
+    d = paired_differences([RowStats(x)], [RowStats(np.zeros((1, 1, 11, 1)))], 4000)[0]                     # 2,048 ways: each once
     signs = 1.-2*((np.arange(2**11)[:, None]>>np.arange(11))&1)
     for i in range(6):
         swapped, seen = np.abs(signs@x[i, 0, :, 0]), abs(x[i].sum())
@@ -159,7 +159,7 @@ def test_level_and_coverage():
     g = rng('level')
     a = (g.random((1200, 1, 150))<.8)[..., None].astype(float)
     b = np.where(g.random(a.shape)<.5, a, g.random(a.shape)<.8)
-    assert .03<(differences([RowStats(a)], [RowStats(b)], 1000)[0].p<=.05).mean()<.07
+    assert .03<(paired_differences([RowStats(a)], [RowStats(b)], 1000)[0].p<=.05).mean()<.07
     lo, hi = boot([RowStats(a)], 200)[0].interval()
     assert .93<((lo<=.8)&(hi>=.8)).mean()<.97
     size = g.lognormal(7, .8, (1200, 1, 80))

@@ -11,7 +11,7 @@ import tempfile
 import numpy as np
 
 from ..corpus import engine
-from ..copies import Scratch, by_source, int64s, passages, ranked, remembered, shortened
+from ..copies import Scratch, by_source, int64s, passages_of, ranked, remembered, shortened
 from ..dedup import _bytes, _hash_pieces, _jit, deduplicators
 from ..parquet import Spans
 
@@ -79,7 +79,7 @@ def _owners(corpus, breaks, least, keep, room):
 
 # %% ../../nbs/ext/dedup_pieces.ipynb #cfeddeec
 def _twice(pairs, breaks, least, known, owner):
-    "Arrow array of (text, rank) -> Arrow binaries: of each text the pieces that go, as `passages` takes them."
+    "Arrow array of (text, rank) -> Arrow binaries: of each text the pieces that go, as `passages_of` takes them."
     import pyarrow as pa
     texts, ranks = pairs.flatten()
     hashes, stops, sizes, ends = _hash_pieces(texts, breaks)
@@ -95,7 +95,7 @@ def _drop_pieces(corpus, unit, breaks, least, keep):
     with Scratch.of(corpus) as room:
         docs, rank, known, owner = _owners(corpus, breaks, least, keep, room)
         def found():
-            spans, pieces = passages(corpus, docs, rank, lambda pairs: _twice(pairs, breaks, least, known, owner))
+            spans, pieces = passages_of(corpus, docs, rank, lambda pairs: _twice(pairs, breaks, least, known, owner))
             return dict(first=spans.first, spans=spans.spans, pieces=pieces)
         f = remembered('passages', found)
         spans, pieces = Spans(f['first'], f['spans']), f['pieces']

@@ -28,6 +28,8 @@ def _of(s):
     "BLEU of (..., 10) sums: words of answers and targets, matches of order 1 to 4, sequences of order 1 to 4."
     s = np.asarray(s, float)
     c, r, match, total = s[..., 0], s[..., 1], s[..., 2:6], s[..., 6:10]
+    if (s>0).all(): return (100*np.exp(np.minimum(0, 1-r/c)+np.log(match/total).mean(-1)))[()] # nothing to be smoothed: the usual case, three times as fast
+    if (s>0).all(): return (100*np.exp(np.minimum(0, 1-r/c)+np.log(match/total).mean(-1)))[()] # nothing to be smoothed: the usual case, three times as fast
     halvings = 2.**np.cumsum((match==0) & (total>0), -1)
     share = over(np.where(match>0, match, 1/halvings), total)
     mean = np.where(total>0, np.log(np.where(total>0, share, 1)), -np.inf).mean(-1)
