@@ -75,7 +75,7 @@ def head_loss(
     loss, each = _HeadLoss.apply(h, weight, bias, y, smoothing, rows)
     return loss, torch.zeros(labels.numel(), device=h.device).index_copy_(0, at, each).view(labels.shape) if len(at)<labels.numel() else each.view(labels.shape)
 
-def rows_at_once(V:int, device:str='cpu')->int: return max(32, (2**21 if device=='cpu' else 2**27)//V)
+def rows_at_once(V:int, device:str='cpu')->int: return max(128, (2**21 if device=='cpu' else 2**27)//V)
 
 # %% ../nbs/32b_headloss.ipynb #237ae2a6
 _plain_head = weakref.WeakKeyDictionary() # model -> whether its logits are the last layer of its last hidden state
