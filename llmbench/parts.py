@@ -132,7 +132,7 @@ def _of_rows(frames, info):
     first = frames[0][0]
     keep = [c for c in first.columns if c!='row' and c not in SAID and c.split('.')[0] not in info]
     others = [f for fs in frames for f in fs[:1]][1:4]
-    return first[[c for c in keep if all(c in f and (f[c].equals(first[c]) or f[c].astype(str).equals(first[c].astype(str))) for f in others)]]
+    return first[[c for c in keep if all(c in f and (f[c].array.equals(first[c].array) or f[c].astype(str).array.equals(first[c].astype(str).array)) for f in others)]]
 
 def _same_columns(task, seeds, only):
     "Refuse a metric whose statistics are not the same in all runs."
