@@ -57,6 +57,7 @@ def test_estimate_is_near_the_memory_that_is_taken():
     ratios = {f: float(subprocess.run([sys.executable, '-c', MEASURE, f], capture_output=True, text=True, check=True, env=dict(os.environ, OMP_NUM_THREADS='1')).stdout) for f in ('llama',)}
     assert all(.7<r<1.4 for r in ratios.values()), ratios
 
+@pytest.mark.skipif(not os.environ.get('LLMBENCH_SLOW'), reason='more than half a minute; LLMBENCH_SLOW=1 runs it')
 def test_gguf_becomes_a_plain_folder(tmp_path):
     "The real file: converted once, and it answers."
     import torch
@@ -143,6 +144,7 @@ found = tune(base, {'lr': (1e-4, 1e-1, 'log'), 'schedule': ['linear', 'cosine']}
 found.table().drop(columns='same_as').to_json(tmp/f'{sys.argv[2]}.json')
 """
 
+@pytest.mark.skipif(not os.environ.get('LLMBENCH_SLOW'), reason='more than half a minute; LLMBENCH_SLOW=1 runs it')
 def test_a_search_that_is_killed_ends_where_it_would_have_ended(tmp_path):
     import numpy as np
     from llmbench.corpus import Corpus

@@ -63,8 +63,8 @@ def test_a_killed_evaluation_goes_on_and_counts_each_row_once(kind, home, fork, 
     assert s.values==whole.values and not parts(cut) and not list(tmp_path.glob('.*parts'))
 
 
-def test_parts_of_another_task_or_model_are_not_taken(home, tmp_path, start):
-    killed_after(start, 8, 'generation', home, tmp_path/'x')
+def test_parts_of_another_task_or_model_are_not_taken(home, tmp_path, fork):
+    killed_after(fork, 8, 'generation', home, tmp_path/'x')
     before = parts(tmp_path/'x')
     from llmbench.models import load_model, load_tokenizer
     model, tokenizer = load_model(home), load_tokenizer(home)
