@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .batch import find_notebook, run_names
 from .core import did_you_mean, need
+from .far import located
 
 # %% ../nbs/61a_jobfiles.ipynb #1efed8e9
 ARROW = dict(s3='boto3', gs='gcsfs', gcs=None, abfs=None, abfss=None) # kinds of address that Arrow knows -> the package with which papermill does them
@@ -32,7 +33,7 @@ def _handler(path):
 
 class Arrow:
     "A handler for papermill on the object stores that Arrow knows; credentials and AWS_ENDPOINT_URL come from the environment, as everywhere."
-    def at(self, path): return need('pyarrow.fs').FileSystem.from_uri(str(path))
+    def at(self, path): return located(path)[:2]
     def read(self, path):
         fs, inner = self.at(path)
         with fs.open_input_stream(inner) as f: return f.read().decode()
