@@ -53,7 +53,7 @@ _SAFE_HOSTS = ('example.com', 'example.org', 'example.net', 'localhost') # RFC 2
 def email(text:str)->bool:
     "Has it a mailbox of allowed length, and a host that may be somebody's?"
     box, host = text.rsplit('@', 1)
-    return len(box)<=64 and '..' not in text and not box.startswith('.') and not box.endswith('.') and not host.lower().endswith(_SAFE_HOSTS) and not re.search(r'\.(png|jpe?g|gif|svg|webp|css|js)$', host, re.I)
+    return len(box)<=64 and '..' not in text and not box.startswith('.') and not box.endswith('.') and not any(f'.{host.lower()}'.endswith(f'.{h}') for h in _SAFE_HOSTS) and not re.search(r'\.(png|jpe?g|gif|svg|webp|css|js)$', host, re.I)
 
 def looks_random(text:str)->bool:
     "Has the longest run of letters and digits at least 3 bits a character and both letters and digits, as keys have and names have not?"
@@ -72,7 +72,7 @@ class Kind(NamedTuple):
 
 _D = r'(?<![\w.+-])'
 KINDS = {k.name: k for k in (
-    Kind('url_password', r'\b[a-z][a-z0-9+.-]{1,20}://([^\s/:@]{1,100}:[^\s/@]{1,100})@', None, '@', 'user and password in an address'),
+    Kind('url_password', r'\b[a-z][a-z0-9+.-]{1,20}://((?u:[^\s/:@]{1,100}:[^\s/@]{1,100}))@', None, '@', 'user and password in an address'),
     Kind('private_key', r'-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[\s\S]{1,10000}?-----END [A-Z ]{0,30}PRIVATE KEY-----', None, '-', 'a private key in PEM form'),
     Kind('token', r'\b(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255}|glpat-[\w-]{20,64}|sk-[A-Za-z0-9_-]{20,200}|hf_[A-Za-z0-9]{30,64}|xox[abprs]-[A-Za-z0-9-]{10,200}|AKIA[A-Z0-9]{16}'
                   r'|AIza[A-Za-z0-9_-]{35}|eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,2000})', looks_random, '', 'keys of services, by their prefixes, and JSON web tokens'),
@@ -86,7 +86,7 @@ KINDS = {k.name: k for k in (
 )}
 
 @functools.cache
-def _pattern(name): return re.compile(KINDS[name].pattern)
+def _pattern(name): return re.compile(KINDS[name].pattern, re.A) # a word ends at the first letter that is not ASCII: Chinese has no space before a number
 
 _digits = re.compile('[0-9]')
 

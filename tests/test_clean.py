@@ -89,6 +89,23 @@ def test_what_is_planted_is_found_and_gone(n, day, serial, noise):
     wrong = number[:-1]+str((int(number[-1])+1)%10)
     assert 'card' not in {f.kind for f in find_pii(f'number {wrong} here')}
 
+PLANTED = dict(url_password='https://bob:hunter2@git.org/x', private_key='-----BEGIN RSA PRIVATE KEY-----\nMIIEow\n-----END RSA PRIVATE KEY-----', token='ghp_16C7e42F292c6912E7710c838347Ae178B4a', email='zhangsan@163.com',
+               iban='GB82WEST12345698765432', chinese_id='11010519491231002X', card='4111111111111111', chinese_mobile='13912345678', phone='+49 30 901820', ip='8.8.8.8')
+
+@settings(quick, max_examples=30)
+@given(st.text(st.sampled_from('汉联系。，：（ éñжا'), max_size=3), st.text(st.sampled_from('汉联系。，：（ éñжا'), max_size=3))
+@example('汉', '汉')
+def test_each_kind_is_found_between_letters_of_other_scripts(before, after):
+    assert set(PLANTED)==set(KINDS)
+    for kind,secret in [*PLANTED.items(), ('ip', '2606:4700:4700::1111'), ('card', '371449635398431')]:
+        text = before+secret+after
+        assert [f.kind for f in find_pii(text)]==[kind] and '<' in redact_text(text)[0], text
+        if kind in ('email', 'ip'): assert cleaners['email_and_ip']([text])==[f'{before}<{kind.upper()}>{after}'], text
+    assert [signals['pii']([before+s+after for s in PLANTED.values()]).tolist()]==[[1]*len(PLANTED)]
+
+def test_only_the_hosts_of_nobody_are_spared():
+    assert [t for t in ('ann@bigexample.com', 'ann@example.com', 'ann@mail.Example.org', 'ann@notlocalhost.de', 'ann@my-example.net') if find_pii(t)]==['ann@bigexample.com', 'ann@notlocalhost.de', 'ann@my-example.net']
+
 def test_ordinary_text_is_left_alone():
     texts = ['version 1.2.3.4 and 10.0.0.1', 'pi is 3.14159265358979323846', 'at 12:30:45 on 2024-01-31', 'sha 9f86d081884c7d659a2feaa0c55ad015', 'logo@2x.png', 'user@example.com',
              'ISBN 978-3-16-148410-0', '::', 'a::b', 'std::vector<int>', '1234567890123456', 'http://host:8080/path', '订单号20240131000000123456']
