@@ -19,7 +19,7 @@ from .callbacks import EvalEvery, Guard, Log, Progress
 from .checkpoint import Checkpoint, find_checkpoints
 from .core import seed_of
 from .features import read_as
-from .halfweights import HalfWeights
+from .halfweights import HalfWeights, half_products
 from .mixture import Mixture
 from .stream import Ahead, Rows
 from .models import build, estimate_table
@@ -110,6 +110,7 @@ class Learner:
         self.optimizer = make_optimizer(self.unwrapped(), recipe)
         dtype = dict(bf16=torch.bfloat16, fp16=torch.float16).get(recipe.precision)
         self.autocast = partial(torch.autocast, self.device.type, dtype, enabled=dtype is not None)
+        self.products = half_products(self.device, recipe.precision)
         self.low = HalfWeights(self.unwrapped()) if recipe.precision=='bf16_weights' and self.world==1 else nullcontext() # weights in pieces are rounded by FSDP2 itself
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision=='fp16')
         self.first, self.tokens_seen, self.stopped, self.scores = 0, 0, '', {}
@@ -165,7 +166,7 @@ class Learner:
         "Add the gradients of a part; its share is what it counts of all targets of the step, so that 4 x 2 rows equal 1 x 8."
         share = part['counted'].sum()/self.counted
         with nullcontext() if last or self.heard('after_backward') else self.accelerator.no_sync(self.model):
-            with self.low:
+            with self.products, self.low:
                 with self.autocast(): loss, logs = self.objective(self.model, part)
                 self.scaler.scale(loss*share*self.world).backward()      # several processes average their gradients
         return loss.detach()*share, logs

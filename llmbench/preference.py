@@ -15,6 +15,7 @@ from .chat import with_template
 from .checkpoint import Checkpoint
 from .core import did_you_mean, fingerprint, need, seed_of
 from .features import as_rows
+from .halfweights import half_products
 from .learner import leave, run_of, run_there
 from .models import load_model, load_tokenizer
 from .recipe import Recipe
@@ -154,7 +155,7 @@ def _train(kind, model, head, pairs, folder, tokenizer, objective, epochs, long,
         seat = _Seat(recipe, run, [*adapter_callbacks(recipe.adapter), _Position(), Checkpoint(*save)])
         trainer = make(partial(_seated, seat=seat), trl, add_adapter(made, recipe.adapter, recipe.steps, recipe.seed), _settings(recipe, folder, recipe.steps),
                        dict(train_dataset=Dataset.from_list(rows), processing_class=tok, callbacks=[_events(seat)]))
-        trainer.train(resume_from_checkpoint=_resume(seat, trainer))
+        with half_products(made.device, recipe.precision): trainer.train(resume_from_checkpoint=_resume(seat, trainer))
         return leave(seat, tok)
 
 def dpo(

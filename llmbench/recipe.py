@@ -93,7 +93,7 @@ class Recipe:
     warmup:float=0.1           # share of the steps in which the rate rises
     weight_decay:float=0.1     # of matrices; vectors have none
     clip:float=1.0             # largest norm of the gradient
-    precision:str='fp32'       # fp32, bf16, bf16_weights (rounded weights with fp32 sums), fp16 (bf16 is slow on CPUs that lack it)
+    precision:str='fp32'       # fp32, bf16, bf16_weights (rounded weights with fp32 sums), fp16; on a CPU that lacks such arithmetic its products are taken in fp32 and rounded
     objective:str='causal_lm'  # name in the registry of objectives, or {'name': ..., option: value}; all take `robust` (35c)
     max_epochs:float=4.0       # how often any source may be read
     seed:int=0                 # of the weights and of the data order

@@ -92,7 +92,7 @@ class Noise:
     )->list:       # gradients of the loss there
         "Which way the loss rises: only the gradients of the embeddings are computed."
         import torch
-        with self.on(added), learner.autocast():
+        with self.on(added), learner.products, learner.autocast():
             loss, _ = learner.objective(learner.unwrapped(), part)
             grads = torch.autograd.grad(learner.scaler.scale(loss), self.seen)
         self.seen = []

@@ -156,10 +156,13 @@ class _Member:
         if self.error: return
         self.loss, self.norm, self.row_losses = loss, norm, row_losses
         try: self.guard.after_loss(self)
-        except FloatingPointError as e:
-            self.error = e
-            self.run.finish('failed', error=f'{type(e).__name__}: {e}')
+        except FloatingPointError as e: self.end(e)
         else: self.log.after_step(self)
+
+    def end(self, error):
+        "Failed: the others go on."
+        self.error = error
+        self.run.finish('failed', error=f'{type(error).__name__}: {error}')
 
 # %% ../nbs/39_swarm.ipynb #f38489e6
 SHARED = ('size', 'vocab', 'window', 'batch', 'tokens', 'precision', 'objective', 'model', 'optimizer', 'adapter') # what members of a stack share
@@ -216,8 +219,10 @@ class Swarm:
         self.members = [_Member(n, r, tokens, self.folder/n) for n,r in recipes.items()]
         self.stack = Stack(self.models)
         self.optimizer = StackedAdamW(self.stack, self.models, list(recipes.values()))
-        self.alive = torch.ones(len(self.members), dtype=torch.bool, device=self.device)
         self.autocast = partial(torch.autocast, self.device.type, torch.bfloat16, enabled=self.base.precision=='bf16')
+
+    @property
+    def alive(self): return torch.tensor([m.error is None for m in self.members], device=self.device) # (M,) bool
 
     def step(self, k:int)->float: # k: 0-based; the mean of the losses
         ids = torch.stack([m.read(k) for m in self.members]).to(self.device, non_blocking=True)
@@ -225,7 +230,6 @@ class Swarm:
         mean.sum().backward()
         norm = self.optimizer.step(torch.tensor([m.rate for m in self.members], device=self.device), self.alive & mean.isfinite())
         for m,loss,n,rows in zip(self.members, mean.tolist(), norm.tolist(), nll.mean(2).cpu().numpy()): m.hear(loss, n, rows)
-        self.alive = torch.tensor([m.error is None for m in self.members], device=self.device)
         return float(mean.detach()[self.alive].mean())
 
 # %% ../nbs/39_swarm.ipynb #04f3c71c
@@ -236,6 +240,7 @@ def _train_stack(recipes, tokens, folder, tokenizer, device, save_seconds, callb
     live = None if quiet else Live(f'{len(recipes)} models at once', steps)
     try:
         for k in range(first, steps):
+            if all(m.error for m in swarm.members): break
             loss = swarm.step(k)
             if live: live.update(k+1, f'loss {loss:.3f}')
             if time.time()-saved>save_seconds and k+1<steps: _keep(keep, swarm, k+1); saved = time.time()
@@ -268,7 +273,8 @@ def _keep(path, swarm, step):
     with whole(path) as scratch:
         scratch.mkdir()
         save_file({n: t.detach().cpu() for n,t in _parts(swarm).items()}, scratch/'tensors.safetensors')
-        (scratch/'state.json').write_text(json.dumps(dict(step=step, hash=file_hash(scratch/'tensors.safetensors'), logs={m.name: m.log.state() for m in swarm.members})))
+        (scratch/'state.json').write_text(json.dumps(dict(step=step, hash=file_hash(scratch/'tensors.safetensors'), logs={m.name: m.log.state() for m in swarm.members},
+            errors={m.name: str(m.error) for m in swarm.members if m.error})))
 
 def _resume(path, swarm)->int:
     "The step to go on with: 0 if nothing was kept, or what was kept is damaged."
@@ -280,6 +286,8 @@ def _resume(path, swarm)->int:
         with torch.no_grad():
             for n,t in _parts(swarm).items(): t.copy_(kept[n])
         for m in swarm.members: m.log.load(state['logs'][m.name])
+        for m in swarm.members:
+            if m.name in state['errors']: m.end(FloatingPointError(state['errors'][m.name])) # what had failed does not come back
     swarm.optimizer.steps = state['step']
     for m in swarm.members: m.run.rewind(state['step'])
     return state['step']
