@@ -8,6 +8,7 @@ __all__ = ['schedules', 'PRECISIONS', 'LATER', 'shape_of', 'spec_of', 'check_opt
 # %% ../nbs/30_recipe.ipynb #84f491b6
 import inspect, math
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from .core import Registry, did_you_mean, fingerprint, plain
 from .mixture import Mixture, check_weights
@@ -56,6 +57,7 @@ def wsd(t, decay=.2, floor=0.):
 # %% ../nbs/30_recipe.ipynb #4c814b2b
 PRECISIONS = ('fp32', 'bf16', 'bf16_weights', 'fp16')
 LATER = ('model', 'optimizer', 'adapter') # fields that the first recipes did not have
+_SPECS = ('schedule', 'model', 'optimizer', 'objective', 'adapter') # fields that are a name, or {'name': ..., option: value}
 
 def spec_of(
     value # 'name', {'name': 'name', option: value}, a function, or None
@@ -77,6 +79,12 @@ def check_options(
     if any(p.kind is p.VAR_KEYWORD for p in takes): return
     for k in options:
         if k not in names: raise LookupError(did_you_mean(f'option of the {kind} {fn.__name__!r}', k, names))
+
+def _as_saved(x):
+    "A spec as it comes back from a file: paths are text, tuples lists."
+    if isinstance(x, Path): return str(x)
+    if isinstance(x, dict): return {k: _as_saved(v) for k,v in x.items()}
+    return [_as_saved(v) for v in x] if isinstance(x, (list, tuple)) else x
 
 @dataclass(frozen=True)
 class Recipe:
@@ -104,6 +112,7 @@ class Recipe:
 
     def __post_init__(self):
         object.__setattr__(self, 'weights', check_weights(self.weights, 'Recipe'))
+        for k in _SPECS: object.__setattr__(self, k, _as_saved(getattr(self, k)))
         shape = shape_of(self.size)
         for k in ('lr', 'batch'):
             if getattr(self, k) is None: object.__setattr__(self, k, shape[k])
@@ -147,7 +156,7 @@ def _check(r):
     need(0<=r.warmup<1, 'warmup', 'a share of the steps, 0 <= warmup < 1')
     need(r.clip>0, 'clip', '> 0 (a large number switches clipping off)')
     need(r.weight_decay>=0, 'weight_decay', '>= 0')
-    for name in ('schedule', 'model', 'optimizer', 'objective', 'adapter'):
+    for name in _SPECS:
         v = getattr(r, name)
         need(isinstance(spec_of(v)[0], str) or v is None and name=='adapter', name, "a name or {'name': ..., option: value}")
     need(r.precision in PRECISIONS, 'precision', 'one of '+', '.join(PRECISIONS))
