@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from llmbench.cli import main
-from llmbench.crawl import Manners, Refused, crawl, fetch
+import llmbench.crawl as crawl_of
+from llmbench.crawl import Manners, Refused, crawl, fetch, robots_of
 
 WORDS = '<article><p>A page with enough words to be a document, number {}.</p></article>'
 
@@ -37,7 +38,7 @@ def site():
     "(address, pages, server)"
     server = Server(('127.0.0.1', 0), Handler)
     server.pages, server.seen, server.times, server.hosts, server.lock = {}, Counter(), [], [], threading.Lock()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(.02,), daemon=True).start()
     yield f'http://127.0.0.1:{server.server_port}', server.pages, server
     server.shutdown(); server.server_close()
 
@@ -140,6 +141,35 @@ def test_no_rules_to_be_had_means_no_crawl(site, tmp_path):
     pages |= {'/robots.txt': lambda h: h.answer(b'', 500), '/': WORDS.format(0)}
     with pytest.raises(ValueError, match='robots.txt cannot be read: 1'): crawl([home+'/'], tmp_path, manners=quick)
     assert server.seen['/']==0
+
+@pytest.mark.parametrize('text,reason', [('Disallow: //[', 'robots.txt cannot be parsed: 1'), ('Crawl-delay: ²\nRequest-rate: ²/²\nDisallow: /x', None)])
+def test_hostile_rules_do_not_kill_the_crawl(site, tmp_path, text, reason):
+    home, pages, server = site
+    pages |= {'/robots.txt': f'User-agent: *\n{text}', '/': WORDS.format(0), '/x': WORDS.format(1)}
+    if reason:
+        with pytest.raises(ValueError, match=reason): crawl([home+'/'], tmp_path, manners=quick)
+        assert server.seen['/']==0
+    else: assert len(crawl([home+'/', home+'/x'], tmp_path, manners=quick))==1 and server.seen['/x']==0
+
+def test_nobody_can_make_us_wait_for_ever(site):
+    home, pages, server = site
+    for given,want in (('9'*400, 3600), ('9'*400+'.5', 3600), ('99999.0', 3600), ('0.3', 1), ('.5', 1), ('7 # s', 7), ('²', None), ('soon', None), ('', None), ('1e9', None)):
+        pages['/robots.txt'] = f'User-agent: *\nCrawl-delay: {given}\nDisallow: /x'
+        rules = robots_of(home, quick)
+        assert rules.crawl_delay('llmbench')==want and not hasattr(rules, 'why') and not rules.can_fetch('llmbench', home+'/x'), given
+    for given,want in (('Fri, 31 Dec 99999999999 23:59:59 GMT', 1), ('Fri, 31 Dec 9999 23:59:59 GMT', 3600), ('Mon, 01 Jan 0001 00:00:00 GMT', 0), ('9'*400, 3600), ('-5', 1), ('²', 1), (None, 1)):
+        assert crawl_of._retry_after(given, quick)==want, given
+
+def test_when_all_wait_and_when_a_map_is_lost(site, tmp_path):
+    home, pages, server = site
+    pages['/'] = lambda h: h.answer(b'', 503, Retry_After='999')
+    with pytest.raises(ValueError, match='no page is finished, 1 wait; call again later'): crawl([home+'/'], tmp_path/'a', manners=quick, minutes=.005)
+    page = lambda i: f'<url><loc>{home}/{i}</loc></url>'
+    pages |= {'/robots.txt': f'Sitemap: {home}/gone.xml\nSitemap: {home}/large.xml', '/': WORDS.format(0), '/7': WORDS.format(7),
+              '/large.xml': '<urlset>'+page(7)+'<!-- '+'x'*quick.page_bytes+' -->'+page(8)+'</urlset>', '/sitemap.xml': lambda h: h.answer(b'', 500)}
+    corpus = crawl(home+'/', tmp_path/'b', manners=quick)
+    assert set(corpus.pandas('url').url)=={home+'/', home+'/7'}
+    assert dict(zip(corpus.rejects.file.str.removeprefix(home), corpus.rejects.reason))=={'/8': 'status 404', '/gone.xml': 'sitemap: status 404', '/sitemap.xml': 'sitemap: status 500'}
 
 def test_limits_of_the_whole(site, tmp_path):
     home, pages, server = site
