@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .core import fingerprint, plain
 from .engine import SAVE, Execution, execute, tidy
-from .facts import RECORD_LINES, Energy, accelerators, cost_of, git_state, memory_kills, memory_limit, price, settings
+from .facts import RECORD_LINES, Energy, Hide, accelerators, cost_of, git_state, memory_kills, memory_limit, price, settings
 from .index import true_status
 from .parameters import check_parameters, find_notebook, parameters_of, run_folder, run_names, typed # noqa: F401
 from .run import code_hash, environment, packages
@@ -35,7 +35,9 @@ class _Working(Execution):
         self.live = Live(record['notebook'], 1, .5 if in_notebook() and log is None or (log or sys.stderr).isatty() else PAUSE, log if log is not None or in_notebook() else sys.stderr)
 
     def write(self):
-        with self.lock: write_json(self.folder/'run.json', self.hide.value(plain(self.record)))
+        with self.lock: write_json(self.folder/'run.json', self.shown())
+
+    def shown(self)->dict: return self.hide.value(plain(self.record)) # the record as anybody may see it
 
     def begin(self):
         (self.folder/'alive').touch()
@@ -85,7 +87,7 @@ class _Working(Execution):
     def draw(self, last=False):
         inner = self.progress.read_text(encoding='utf-8').strip() if self.progress.exists() else ''
         self.live.total = self.total
-        self.live.update(self.done, ' · '.join(t for t in (self.heading, inner) if t), last=last)
+        self.live.update(self.done, self.hide.text(' · '.join(t for t in (self.heading, inner) if t)), last=last)
 
     def tree_memory(self)->int:
         import psutil
@@ -238,7 +240,7 @@ def run_notebook(
     out.mkdir(parents=True, exist_ok=True)
     target, values = out/f'{path.stem}.ipynb', {k: given.get(k, v['default']) for k,v in known.items()}
     record = dict(kind='notebook', notebook=path.stem, notebook_path=str(path.absolute()), notebook_hash=file_hash(path), cells=[fingerprint(s) for s,_ in code_cells(path)], parameters=values, given=sorted(set(params)),
-                  status='running', pid=os.getpid(), host=socket.gethostname(), started=time.time(), command=' '.join(sys.argv)[:2000], attempts=_attempts(old, out))|dict(facts)
+                  status='running', pid=os.getpid(), host=socket.gethostname(), started=time.time(), command=Hide(values).command(sys.argv)[:2000], attempts=_attempts(old, out))|dict(facts)
     run = _Working(out, target, record, values, env or {}, keep, log)
     if restore: run.earlier = _earlier(target)
     record |= dict(seeds={k: v for k,v in values.items() if 'seed' in k}, determinism=dict(settings(run.env), shared_generators=0))
@@ -252,6 +254,7 @@ def run_notebook(
         finally:
             run.closing = True
             _finish(run, status, cause, error, rate)
+    record = run.shown()
     if record['status']!='done': raise RunFailed(f"{path.stem} {record['status']}: {record['error']}\n  executed so far: {target}", record)
     return record
 

@@ -62,7 +62,7 @@ class Execution:
         nb.metadata.papermill['parameters'] = self.hide.value(dict(shown))
         if cell is None: return
         self.source = cell.source
-        cell.source = '\n'.join(f'{k} = [{k} hidden]' if (k := l.partition(' = ')[0]) in self.hide.names else self.hide.text(l) for l in cell.source.split('\n'))
+        cell.source = '\n'.join(f'{k} = {self.hide.value(self.secrets[k], k)!r}' if (k := l.partition(' = ')[0]) in self.secrets else self.hide.text(l) for l in cell.source.split('\n'))
 
 # %% ../nbs/59a_engine.ipynb #7da9a896
 def _manager():

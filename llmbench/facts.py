@@ -7,37 +7,57 @@ __all__ = ['RUN_FOLDER', 'RECORD_LINES', 'PATCH', 'SETTINGS', 'WATTS', 'is_secre
            'settings', 'memory_limit', 'memory_kills', 'Energy', 'price', 'cost_of']
 
 # %% ../nbs/34a_facts.ipynb #989a00f1
-import contextlib, json, os, re, shutil, subprocess
+import ast, contextlib, json, os, re, shutil, subprocess
 from pathlib import Path
 
 RUN_FOLDER = 'LLMBENCH_RUN' # environment variable: the folder of the notebook that is being executed
 RECORD_LINES = 'record.jsonl'       # there: what the notebook says of itself, line by line
 
 # %% ../nbs/34a_facts.ipynb #3cea4c9b
-_NAME = re.compile(r'(^|_)(token|secret|passw(or)?d|passphrase|credentials?|bearer|cookie|(api|access|private|secret|account|license|ssh)_?key|auth(orization)?)(_id)?$|(^|_)secret_|_pwd$', re.I)
-_FORM = re.compile(r'''hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}|glpat-[\w-]{20,}|xox[abeprs]-[\w-]{10,}|(?:AKIA|ASIA)[0-9A-Z]{16}
-    |AIza[\w-]{35}|npm_[A-Za-z0-9]{36}|pypi-[\w-]{50,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}|-----BEGIN\ [A-Z ]*PRIVATE\ KEY-----.*?-----END\ [A-Z ]*PRIVATE\ KEY-----|(?<=://)[^/\s:@"']+:[^/\s@"']+(?=@)''', re.X|re.S)
+_NAME = re.compile(r"""(^|_)(token|secrets?|passphrase|credentials?|bearer|cookie|(api|access|private|secret|account|storage|license|ssh|signing|encryption)_?keys?|auth(orization)?|connection_?string|sas)(_id)?$
+    |passw(or)?ds?$|(^|_)secret_|_pwd$|(?-i:[a-z](Token|Secret)$|_(KEY|PASS|PAT|DSN)$)""", re.I|re.X)
+_FORM = re.compile(r"""hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}|glpat-[\w-]{20,}|xox[abeprs]-[\w-]{10,}|(?:AKIA|ASIA)[0-9A-Z]{16}
+    |AIza[\w-]{35}|npm_[A-Za-z0-9]{36}|pypi-[\w-]{50,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}|-----BEGIN\ [A-Z ]*PRIVATE\ KEY-----.*?-----END\ [A-Z ]*PRIVATE\ KEY-----|(?<=://)[^/\s:@"']*:[^/\s@"']+(?=@)""", re.X|re.S)
 _LEAST = 6 # characters of a secret that is looked for in texts; a shorter one would be found everywhere
+
+def _says(name): return bool(_NAME.search(name.replace('-', '_')))
 
 def is_secret(name:str, value)->bool:
     "True if a value of this name must not be shown."
-    return isinstance(value, str) and bool(value) and bool(_NAME.search(name) or _FORM.search(value))
+    return isinstance(value, str) and bool(value) and bool(_says(name) or _FORM.search(value))
+
+def _inside(x):
+    "What a text holds if it is a dict or list in JSON or Python; else None."
+    for read in (json.loads, ast.literal_eval) if x[:1] in ('{', '[') and len(x)<10**5 else ():
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError): return read(x)
+
+def _leaves(x, name):
+    "(name, text) of every text in a value; what stands in a dict or list whose own name is that of a secret has that name."
+    if isinstance(x, dict):
+        for k,v in x.items(): yield from _leaves(v, name if _says(name) and not _says(str(k)) else str(k))
+    elif isinstance(x, (list, tuple, set)):
+        for v in x: yield from _leaves(v, name)
+    elif isinstance(x, str):
+        yield name, x
+        if (inner := _inside(x)) is not None: yield from _leaves(inner, name)
 
 def _forms(value):
-    "A text as it stands in plain text, in JSON, and in JSON that holds Python."
+    "A text as it stands in plain text, in JSON, and in JSON that holds Python; of several lines each by itself too."
     inside = lambda v: {json.dumps(v)[1:-1], json.dumps(v, ensure_ascii=False)[1:-1]}
     python = {repr(value)[1:-1], json.dumps(value)[1:-1]}
-    return {value, *inside(value), *python, *(w for v in python for w in inside(v))}
+    lines = {l for l in value.splitlines() if len(l)>16 and not l.startswith('-----')} if '\n' in value.strip() else ()
+    return {value, *inside(value), *python, *(w for v in python for w in inside(v)), *lines}
 
 class Hide:
     "Takes secrets out of texts and values: those of the environment, those given, and whatever has the form of a key."
     def __init__(self,
-        given:dict=(), # name -> value, of which those that look like secrets are hidden
+        given:dict=(), # name -> value, of which those that look like secrets are hidden, inside dicts and lists too
         env:dict=None  # as `given`; None: this process's environment
     ):
-        known = {k: v for k,v in {**(os.environ if env is None else env), **dict(given)}.items() if is_secret(k, v)}
-        self.names = {k for k in dict(given) if k in known}
-        self.forms = sorted(((f, f'[{k} hidden]') for k,v in known.items() for f in _forms(v) if len(v)>=_LEAST), key=lambda o: -len(o[0]))
+        given, env = dict(given), dict(os.environ if env is None else env)
+        known = [(k, v) for top,x in [*env.items(), *given.items()] for k,v in _leaves(x, top) if is_secret(k, v)]
+        self.names = {top for top,x in given.items() if any(is_secret(k, v) for k,v in _leaves(x, top))}
+        self.forms = sorted({(f, f'[{k} hidden]') for k,v in known if len(v)>=_LEAST for f in _forms(v)}, key=lambda o: (-len(o[0]), o))
 
     def text(self, text:str)->str:
         "The text without secrets."
@@ -47,10 +67,23 @@ class Hide:
 
     def value(self, x, name:str=''):
         "A plain value without secrets; dicts are searched by name too."
-        if isinstance(x, dict): return {k: self.value(v, str(k)) for k,v in x.items()}
+        if isinstance(x, dict): return {self.text(k) if isinstance(k, str) else k: self.value(v, name if _says(name) and not _says(str(k)) else str(k)) for k,v in x.items()}
         if isinstance(x, (list, tuple)): return [self.value(v, name) for v in x]
         if not isinstance(x, str): return x
-        return f'[{name} hidden]' if name and _NAME.search(name) and x and not re.fullmatch(r'\[.* hidden\]', x) else self.text(x)
+        if _says(name) and x and not re.fullmatch(r'\[.* hidden\]', x): return f'[{name} hidden]'
+        inner = _inside(x)
+        return self.text(x if inner is None or (clean := self.value(inner)) == inner else json.dumps(clean, ensure_ascii=False))
+
+    def command(self, words)->str:
+        "A command line without secrets: the value is left out of NAME=VALUE and `--name VALUE` where the name is that of a secret."
+        out, words = [], [str(w) for w in words]
+        for before,w in zip(['', *words], words):
+            if before.startswith('--') and '=' not in before and _says(before[2:]): w = f'[{before[2:]} hidden]'
+            for m in re.finditer(r'([A-Za-z_][\w-]*)=(?=.)', w, re.S):
+                name = next((n for n in (m[1], m[1][1:]) if n in self.names or _says(n)), None) # -pNAME=VALUE
+                if name: w = f'{w[:m.end()]}[{name} hidden]'; break
+            out.append(w)
+        return self.text(' '.join(out))
 
 # %% ../nbs/34a_facts.ipynb #6ecdbed2
 PATCH = 2**20 # characters of a patch that is kept; of a longer one only its size

@@ -6,17 +6,20 @@
 __all__ = ['ARROW', 'KEPT', 'is_remote', 'Arrow', 'Fsspec', 'fetched', 'Mirror', 'placed', 'read_params', 'new_notebook']
 
 # %% ../nbs/61a_jobfiles.ipynb #608438b1
-import contextlib, importlib.util, json, re, shutil, sys, tempfile, threading
+import contextlib, importlib.util, json, re, shutil, socket, sys, tempfile, threading, time
 from pathlib import Path
 
 from .batch import find_notebook, run_names
-from .core import did_you_mean, need
+from .core import did_you_mean, fingerprint, need
+from .facts import Hide
 from .far import located
 
 # %% ../nbs/61a_jobfiles.ipynb #1efed8e9
 ARROW = dict(s3='boto3', gs='gcsfs', gcs=None, abfs=None, abfss=None) # kinds of address that Arrow knows -> the package with which papermill does them
 
 def is_remote(path)->bool: return bool(re.match(r'[a-z][a-z0-9+.-]+://', str(path)))
+
+def _bare(path): return Hide(env={}).text(str(path)) # without a password that an address may hold
 
 def _kind(path): return str(path).split('://')[0]
 
@@ -70,11 +73,12 @@ class Fsspec:
 @contextlib.contextmanager
 def _spoken(path, what):
     "What a store's library says, as an error that says what to do: each library raises errors of its own kinds."
+    path = _bare(path)
     try: yield
     except LookupError: raise
     except Exception as e:
-        if isinstance(e, ImportError) or type(e).__name__=='PapermillOptionalDependencyException': raise ImportError(f"{path}: {e}") from e
-        raise OSError(f"{path} cannot be {what} ({type(e).__name__}: {str(e)[:300]}); check the address, the credentials and the network") from e
+        if isinstance(e, ImportError) or type(e).__name__=='PapermillOptionalDependencyException': raise ImportError(f"{path}: {_bare(str(e))}") from e
+        raise OSError(f"{path} cannot be {what} ({type(e).__name__}: {_bare(str(e)[:300])}); check the address, the credentials and the network") from e
 
 def fetched(
     name # a path or an address
@@ -100,7 +104,7 @@ class Mirror:
         with _spoken(where, 'written'):
             self.handler = _handler(where)
             self.put = getattr(self.handler, 'put', None) or (Arrow().put if _kind(where) in ARROW else None) # papermill's own handlers take text only
-            self.handler.write('{"status": "starting"}\n', f'{self.where}/run.json')   # a place that cannot be written is known before the work
+            self.handler.write(json.dumps(dict(host=socket.gethostname(), folder=str(self.folder.absolute()), began=time.time()))+'\n', f'{self.where}/mirror.json') # a place that cannot be written is known before the work, and nothing that is there is lost by it
 
     def copy(self, last=False)->list:
         "Put there what is new; the addresses written."
@@ -139,11 +143,12 @@ def placed(
     out,    # a folder or an address, or None
     default=None
 ):          # the folder to work in
-    "Where a job works whose results belong to `out`: there, or (for an address) in a folder of its name below `runs`."
+    "Where a job works whose results belong to `out`: there, or (for an address) in a folder below `runs` that has its last part for a name."
     if not is_remote(out or ''): yield out or default; return
-    here = Path('runs')/out.rstrip('/').rsplit('/', 1)[-1]
+    name = out.rstrip('/').rsplit('/', 1)[-1]
+    here = Path('runs')/f'{name}-{fingerprint(out.rstrip("/"))[:6]}'           # two addresses may end alike
     with Mirror(here, out) as m: yield here
-    print(f'{len(m.seen)} files at {out}; everything is in {here}'+(f'; {len(m.left)} files that are no text stay there, papermill takes text only at such an address' if m.left else ''), file=sys.stderr)
+    print(f'{len(m.seen)} files at {_bare(out)}; everything is in {here}'+(f'; {len(m.left)} files that are no text stay there, papermill takes text only at such an address' if m.left else ''), file=sys.stderr)
 
 # %% ../nbs/61a_jobfiles.ipynb #a03e479e
 def read_params(

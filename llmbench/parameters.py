@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from .core import did_you_mean
+from .facts import Hide, is_secret
 
 # %% ../nbs/58_parameters.ipynb #3d5f5f10
 def run_folder()->Path:
@@ -83,9 +84,11 @@ def typed(
 ):
     "A value as the type of its parameter and within its range, or an error that says what is allowed."
     try: out = _as(value, ast.parse(kind, mode='eval').body)
-    except _Wrong as e: raise ValueError(f"parameter {name}={value!r}: expected {e}") from None
+    except _Wrong as e: raise ValueError(f"parameter {name}={_shown(name, value)!r}: expected {e}") from None
     for x in out if isinstance(out, (list, tuple)) else out.values() if isinstance(out, dict) else [out]: _within(name, x, range)
     return out
+
+def _shown(name, value): return f'[{name} hidden]' if is_secret(name, str(value)) else Hide(env={}).value(value)
 
 def _as(value, node):
     "A value as an annotation says."

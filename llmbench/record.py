@@ -183,7 +183,7 @@ def notebook_of(record)->Path:
 def given_again(record, params)->dict:
     "The parameters of a run, and those that are given now; what was hidden has to be given again."
     values = {k: v for k,v in record['parameters'].items() if k!='out'}|dict(params)
-    hidden = [k for k,v in values.items() if isinstance(v, str) and re.fullmatch(r'\[.* hidden\]', v)]
+    hidden = [k for k,v in values.items() if re.search(r'\[([\w-]+ )?hidden\]', json.dumps(plain(v)))]
     if hidden: raise ValueError(f"{record['folder']}: the value of {', '.join(hidden)} was hidden in the record; give it again, like {hidden[0]}=...")
     return values
 
@@ -232,5 +232,5 @@ def replay(
     first = run_record(run)
     changes = check_parameters(notebook_of(first), dict(params))
     if not changes and out is None: raise ValueError('replay: nothing is to be different; give parameters, like lr=3e-4, or another folder')
-    name = '-'.join([Path(run).absolute().name, *(f'{k}={re.sub(r"[^-.+ =,@a-zA-Z0-9]+", "_", str(v))[:40]}' for k,v in changes.items() if not Hide({k: str(v)}).names)])
+    name = '-'.join([Path(run).absolute().name, *(f'{k}={re.sub(r"[^-.+ =,@a-zA-Z0-9]+", "_", str(v))[:40]}' for k,v in changes.items() if not Hide({k: v}).names)])
     return run_notebook(notebook_of(first), given_again(first, params), out or Path(run).absolute().parent/name, log, facts=dict(replays=str(Path(run).absolute()), given=sorted({*first.get('given', []), *changes})))

@@ -266,27 +266,28 @@ def test_a_machine_that_goes_away(tmp_path):
 # --- secrets
 
 def test_no_secret_is_written(tmp_path, monkeypatch):
-    "Not that of a parameter, not that of the environment, not one that is only printed: by the notebook, by a process of it, in an error, as a result; nor one in a file that git knows and that was changed."
-    given, around, found, short = 'ow'+'l-and-"quote"', 'env'+'ironment-value', 'sk-'+'Ab1'*12, 'pw1'
+    "Not that of a parameter (also inside a dict, also a short one), not that of the environment, not one that is only printed: by the notebook, by a process of it, in an error, as a result; nor one in a file that git knows and that was changed."
+    given, around, found, short, deep, store = 'ow'+'l-and-"quote"', 'env'+'ironment-value', 'sk-'+'Ab1'*12, 'pw1', 'in'+'side-a-dict', 'Endpoint=here;Key=12'
     monkeypatch.setenv('MY_SERVICE_API_KEY', around)
+    monkeypatch.setenv('AZURE_STORAGE_CONNECTION_STRING', store)
     path = book(tmp_path/'a.ipynb', f'import os, subprocess, sys\nfrom llmbench.record import result\nprint(hf_token, os.environ["MY_SERVICE_API_KEY"], "sk-"+"Ab1"*12)\nassert (hf_token, password)==({"ow"!r}+{given[2:]!r}, "pw"+"1")',
                 'result(leak=hf_token, inner=[os.environ["MY_SERVICE_API_KEY"]], url="https://me:"+"hunter"+"22@host/x")\nsubprocess.run([sys.executable, "-c", "import os, sys; sys.stderr.write(os.environ[\'MY_SERVICE_API_KEY\'])"])',
-                'raise ValueError(f"no entry for {hf_token}")', parameters="hf_token:str = ''\npassword:str = ''\nout:str = ''")
+                'raise ValueError(f"no entry for {hf_token}, {conf}, {os.environ[\'AZURE_STORAGE_CONNECTION_STRING\']}")', parameters="hf_token:str = ''\npassword:str = ''\nconf:dict = {}\nout:str = ''")
     (tmp_path/'settings.py').write_text('KEY = None\n')
     for words in ('init -q', 'add settings.py', '-c user.name=a -c user.email=a@b commit -qm first'): subprocess.run(['git', '-C', str(tmp_path), *words.split()], check=True)
     (tmp_path/'settings.py').write_text(f'KEY = {found!r}\nOTHER = {around!r}\n')
-    r = failed(path, tmp_path/'out', dict(hf_token=given, password=short))
-    assert r['status']=='failed' and r['git']['dirty'] and r['git']['patch_hash']
+    told = cli('run', path, '--json', '-o', tmp_path/'out', '-p', f'hf_token={given}', '-p', f'password={short}', '-p', f'conf={json.dumps(dict(api_key=deep))}')
+    r = read_json(tmp_path/'out'/'run.json')
+    assert told.returncode==1 and 'no entry for [hf_token hidden]' in told.stderr and r['status']=='failed' and r['git']['dirty'] and r['git']['patch_hash']
     files = [p for p in (tmp_path/'out').rglob('*') if p.is_file()]
     assert {p.name for p in files}>={'run.json', 'a.ipynb', 'output.log', 'kernel.log', 'record.jsonl', 'changes.patch'}
-    for p in files:
-        text = p.read_text(errors='replace')
-        for secret in (given, json.dumps(given)[1:-1], around, found, 'hunter22', f"'{short}'", f'"{short}"'): assert secret not in text, (p.name, secret)
+    for where, text in [('output', told.stdout), ('error', told.stderr), *((p.name, p.read_text(errors='replace')) for p in files)]:
+        for secret in (given, json.dumps(given)[1:-1], around, found, 'hunter22', deep, store, f"'{short}'", f'"{short}"', f'={short}'): assert secret not in text, (where, secret)
     assert re.search(r"\+KEY = '\[hidden\]'\n\+OTHER = '\[MY_SERVICE_API_KEY hidden\]'", (tmp_path/'out'/'changes.patch').read_text())
     written = read_json(tmp_path/'out'/'run.json')
-    assert written['parameters']=={'hf_token': '[hf_token hidden]', 'password': '[password hidden]', 'out': str(tmp_path/'out')} and '[hf_token hidden]' in written['error']
+    assert written['parameters']=={'hf_token': '[hf_token hidden]', 'password': '[password hidden]', 'conf': {'api_key': '[api_key hidden]'}, 'out': str(tmp_path/'out')} and '[hf_token hidden]' in written['error']
     assert '[MY_SERVICE_API_KEY hidden]' in (tmp_path/'out'/'kernel.log').read_text()
-    with pytest.raises(ValueError, match='hf_token, password was hidden in the record; give it again'): resume(tmp_path/'out')
+    with pytest.raises(ValueError, match='hf_token, password, conf was hidden in the record; give it again'): resume(tmp_path/'out')
 
 
 # --- go on, do again, compare
