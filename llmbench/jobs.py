@@ -8,6 +8,7 @@ __all__ = ['Job', 'StopWithParent', 'task_of', 'finished', 'work', 'work_in_pool
 
 # %% ../nbs/50_jobs.ipynb #acda0ea4
 import os, signal, sys, tempfile, time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,8 +60,9 @@ def work(job:Job, threads:int=1)->str:
     return job.folder
 
 def work_in_pool(job:Job, threads:int=1)->str:
-    "`work` for a worker of a pool, which would otherwise begin the next job when this one was told to end."
+    "`work` for a worker of a pool, which would otherwise begin the next job when this one was told to end. A run whose loss is no number has failed, and says so itself."
     try: return work(job, threads)
+    except FloatingPointError: return job.folder
     except SystemExit: os._exit(1)
 
 def quiet():
@@ -81,7 +83,7 @@ def stacks(jobs)->list: # of lists of Jobs
     return list(together.values())
 
 def work_stacked(jobs, threads:int)->str: # jobs of one stack
-    "Train jobs as one model and score each; its runs are what `work` would have left."
+    "Train jobs as one model and score each; its runs are what `work` would have left. A run whose loss is no number has failed, and says so itself."
     import torch
     from tokenizers import Tokenizer
     from llmbench.swarm import train_swarm
@@ -89,8 +91,10 @@ def work_stacked(jobs, threads:int)->str: # jobs of one stack
     first, parent = jobs[0], StopWithParent()
     recipes = {Path(j.folder).name: Recipe(**j.recipe) for j in jobs}
     try:
-        for part in _fitting(recipes): train_swarm(part, open_tokens(first.tokens), Path(first.folder).parent, Tokenizer.from_file(first.tokenizer), callback=lambda k: parent.after_step(None), quiet=True)
-        for j in jobs: work(j, threads)
+        for part in _fitting(recipes):
+            with suppress(FloatingPointError): train_swarm(part, open_tokens(first.tokens), Path(first.folder).parent, Tokenizer.from_file(first.tokenizer), callback=lambda k: parent.after_step(None), quiet=True)
+        for j in jobs:
+            if Run(j.folder).status!='failed': work(j, threads)
     except SystemExit: os._exit(1)
     return first.folder
 

@@ -77,7 +77,10 @@ def train_all(
     live, todo = Live(title, sum(j.recipe['tokens'] for j in jobs)), [j for j in jobs if not finished(j)]
     if not todo: _draw(live, jobs, final=True)
     in_processes(*_calls(todo, choose_way(todo, workers) if way=='auto' and todo else way, workers), title, lambda final: _draw(live, jobs, final))
-    return [Run(j.folder) for j in jobs]
+    runs = [Run(j.folder) for j in jobs]
+    if bad := {j.name: r for j,r in zip(jobs, runs) if r.status=='failed'}:
+        raise FloatingPointError(f"{title}: {', '.join(bad)} failed, the other {len(jobs)-len(bad)} of {len(jobs)} runs are trained and scored. The first: {next(iter(bad.values())).record['error']}")
+    return runs
 
 def in_processes(
     calls,     # of (function of a module, *arguments)
@@ -120,7 +123,7 @@ def _progress(job):
 def _draw(live, jobs, final):
     seen = {j.name: _progress(j) for j in jobs}
     done = sum(t>=j.recipe['tokens']-j.recipe['batch']*j.recipe['window'] for j,(t,_) in zip(jobs, seen.values()))
-    note = f'{done} of {len(jobs)} runs trained' if not final else f'{len(jobs)} runs trained and scored'
+    note = f'{done} of {len(jobs)} runs trained'+' and scored'*final
     done = live.total if final else min(live.total-1, sum(t for t,_ in seen.values()))
     live.update(done, note, lambda: plot_curves({n: c for n,(_,c) in seen.items() if c}))
 
