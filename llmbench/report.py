@@ -18,7 +18,7 @@ from .core import did_you_mean, plain
 from .parts import parts_of
 from .show import PALETTE, Html, esc, figure, page_html, table_html
 from .slices import row_changes, worst_slices, conditions, slice_table
-from .statistics import RowStats, boot, few_rows_said, joined
+from .statistics import WHOLE, RowStats, boot, few_rows_said, joined
 from .store import whole, write_json
 from .tables import latex_table, markdown_table, markdown_text
 
@@ -321,7 +321,7 @@ def _p(p): return '' if math.isnan(p) else f'{p:.2g}' if p>=1e-4 else 'below 0.0
 def _cut(df, n): return f' (the first {n:,} of {len(df):,})' if len(df)>n else ''
 
 def _how(report):
-    return (f'Differences on the same rows with {report.level:.0%} intervals. Interval and p come from one paired test ({report.draws:,} random halves of the rows; McNemar\'s where rows are only right or wrong): p is at most {1-report.level:.0%} just when the interval leaves zero out. '
+    return (f'Differences on the same rows with {report.level:.0%} intervals. Interval and p come from one paired test ({report.draws:,} random halves of the rows; McNemar\'s where rows are only right or wrong; areas under curves and rank correlations: {min(report.draws, WHOLE):,} halves; a p beyond what so many can tell is that of Student\'s t): p is at most {1-report.level:.0%} just when the interval leaves zero out. '
             f'p_adjusted is corrected (Holm) for the number of comparisons on {"the target" if report.main=="target" else "all rows"}, and in groups of rows for all lines: what is sure alone need not be sure among many, and the words go by p_adjusted. '
             'effect: mean difference over its spread between rows; wins, losses: rows; detectable: the smallest true difference that these rows would probably (80%) have shown.')
 

@@ -146,6 +146,7 @@ class Drawn:
     swaps:np.ndarray=None  # (R, D) of differences: what they are with the names swapped on the rows outside the halves; None: as the halves have it
     spread:np.ndarray=None # (R,) variance of one seed's value; None: not known, seeds are left out
     spread_df:float=1.     # its degrees of freedom
+    upward:bool=False      # the value of few rows lies above that of many: a mean of distances
 
     @functools.cached_property
     def mean(self)->np.ndarray: return self.value.mean(1)
@@ -179,7 +180,8 @@ class Drawn:
         if self.halves: return tuple(np.array([r.at(x) for r,x in zip(self.ranks, np.broadcast_to(q, len(self.value)))]) for q in ((1-level)/2, (1+level)/2))
         n = self.least or self.rows
         out = ndtr(-stdtrit(self.df, (1+level)/2)*math.sqrt(n/max(1, n-1)))
-        return quantiles(self.draws, self.mean, out, 1-out)
+        lo, hi = quantiles(self.draws, self.mean, out, 1-out)
+        return (np.sqrt(np.maximum(0, 2*self.mean**2-hi**2)), hi) if self.upward else (lo, hi)
 
     def wider(self, half, level): # (R, ...) half-widths of the rows, level or (...,) levels
         "Half-widths for other rows and other seeds: midway between Cochran's and Satterthwaite's."
@@ -203,16 +205,29 @@ class Drawn:
 
     @property
     def p(self)->np.ndarray: # (R,)
-        "Two-sided p-values of zero: 1 - the level from which on the interval holds it."
+        "Two-sided p-values of zero: 1 - the level from which on the interval holds it. D draws tell no p below 1/(D+1), which many comparisons make useless: one that stands there takes the tail of Student's t, as far as 2**-rows, where a test by swaps ends."
         if self.spread is None and self.ups is not None: return np.array([mcnemar_p(u, v, self.rows) for u,v in self.ups])
-        if self.spread is None: return np.array([min(1., 2*min(r.of(0.), 1-r.of(0.))) for r in self.ranks])
-        low, high = np.full(len(self.value), math.log(1/(1+self.draws.shape[1]))), np.zeros(len(self.value))
-        for _ in range(18):
+        least = 1/(1+np.isfinite(self.draws).sum(1))
+        if self.spread is None: p = np.array([min(1., 2*min(r.of(0.), 1-r.of(0.))) for r in self.ranks])
+        else: p = self._reaching(lambda level: self.interval(level), 1/(1+self.draws.shape[1]))
+        return np.where(p<1.5*least, np.minimum(p, np.fmax(self._tail(), 2.**-min(self.rows, 1000))), p)
+
+    def _reaching(self, interval, least): # (R,) the p from which on the interval holds zero
+        low, high = np.full(len(self.value), math.log(least)), np.zeros(len(self.value))
+        for _ in range(18 if least>1e-6 else 40):
             middle = (low+high)/2
-            lo, hi = self.interval(1-np.exp(middle))
+            lo, hi = interval(1-np.exp(middle))
             without = (lo>0)|(hi<0)
             low, high = np.where(without, low, middle), np.where(without, middle, high)
         return np.where(np.isnan(self.mean), np.nan, np.exp(high))
+
+    def _tail(self): # (R,) p of Student's t
+        from scipy.special import stdtr, stdtrit
+        if self.spread is None: return 2*stdtr(self.df, -over(np.abs(self.mean), self.se_rows))         # NaN: every row has the same difference
+        def interval(level):
+            half = self.wider(stdtrit(self.df, (1+level)/2)*self.se_rows, level)
+            return self.mean-half, self.mean+half
+        return self._reaching(interval, 1e-12)
 
     def pooled(self, spread=None, df=None)->'Drawn': # None: from these runs
         "The same, with one variance of seeds for all runs."
@@ -330,16 +345,22 @@ def _moved_halves(x, draws, seed, every): # how far twice the sums over halves a
     moved, which = ((all_signs(len(x))[:-1]@x).T.astype(np.float32), np.arange(x.shape[1])) if signs else _draw_sums(x, draws, seed, 'signs')
     return moved, which, len(x)+moved[which[-1]]
 
+def _counts(x): return (x==np.rint(x)).all(-2) # columns of whole numbers
+
+def _rounded(sums, whole): # sums of whole numbers are whole numbers: 1e-7 of single precision is no count that is above zero
+    sums[whole] = np.rint(sums[whole])
+    return sums
+
 def _some_runs(s, which, runs, moved, rows): # -> values (r, S), draws (r, D), pulls (r, S, N)
     x = s.x[runs]
     total, kind = x.sum(2), np.float32 if s.of is None else float
-    values = lambda w, t: np.asarray(metric_value(s.of, np.moveaxis(moved[w]+(t[..., None]*(rows/s.rows)).astype(kind), 1, 2), rows)).mean(0)
-    with np.errstate(all='ignore'): drawn = [np.where(np.equal(rows, 0), np.nan, values(w, t)) for w,t in zip(which[runs], total)]        # a half without rows has no value
+    values = lambda w, t, whole: np.asarray(metric_value(s.of, np.moveaxis(_rounded(moved[w]+(t[..., None]*(rows/s.rows)).astype(kind), whole), 1, 2), rows)).mean(0)
+    with np.errstate(all='ignore'): drawn = [np.where(np.equal(rows, 0), np.nan, values(*r)) for r in zip(which[runs], total, _counts(x))]        # a half without rows has no value
     return metric_value(s.of, total, s.rows), np.array(drawn, np.float32).reshape(len(x), -1), pulls(x, s.of)
 
 def _some_swaps(s, which, R, runs, moved, rows): # the first R runs against the others -> (r, D)
-    total, out = s.x.sum(2), []
-    signed = lambda r: moved[which[r]]+total[r][..., None]*(rows/s.rows-1)
+    total, whole, out = s.x.sum(2), _counts(s.x), []
+    signed = lambda r: _rounded(moved[which[r]]+total[r][..., None]*(rows/s.rows-1), whole[r])
     for r in range(R)[runs]:
         o = R+r if len(s.x)==2*R else R
         half, middle = (signed(r)-signed(o))/2, (total[r]+total[o])[..., None]/2
@@ -349,7 +370,7 @@ def _some_swaps(s, which, R, runs, moved, rows): # the first R runs against the 
 
 def _drawn_of(s, value, draws, pull, kind):
     right = s.x[:, 0].sum((1, 2)) if s.of is None and s.x.shape[1]==1 and ((s.x==0)|(s.x==1)).all() else None
-    return Drawn(value, draws, pull, s.rows, right=right, halves=kind!='rows')
+    return Drawn(value, draws, pull, s.rows, right=right, halves=kind!='rows', upward=getattr(s.of, 'upward', False))
 
 def _with_spread(d): return d if d.value.shape[1]==1 else replace(d, spread=d.value.var(1, ddof=1), spread_df=d.value.shape[1]-1.)
 
@@ -364,7 +385,7 @@ def joined(
     "The weighted mean over groups."
     pull = None if any(p.pull is None for p in parts) else np.concatenate([w*p.pull for w,p in zip(weights, parts)], 2)
     D = min(p.draws.shape[1] for p in parts)
-    return _with_spread(Drawn(sum(w*p.value for w,p in zip(weights, parts)), sum(w*p.draws[:, :D] for w,p in zip(weights, parts)), pull, sum(p.rows for p in parts), min(p.least or p.rows for p in parts), halves=parts[0].halves,
+    return _with_spread(Drawn(sum(w*p.value for w,p in zip(weights, parts)), sum(w*p.draws[:, :D] for w,p in zip(weights, parts)), pull, sum(p.rows for p in parts), min(p.least or p.rows for p in parts), halves=parts[0].halves, upward=parts[0].upward,
                               swaps=None if all(p.swaps is None for p in parts) else sum(w*np.nan_to_num(p.swaps[:, :D]) for w,p in zip(weights, parts))))
 
 # %% ../nbs/43a_statistics.ipynb #282a0aae

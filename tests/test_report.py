@@ -154,6 +154,42 @@ def test_pulls_and_corrections_against_libraries():
     x = rng('x').random((1, 1, 60, 1))
     assert math.isclose((pulls(x[0, 0])**2).sum(), x.var(ddof=1)/60)
 
+@pytest.mark.parametrize('seeds', [1, 2])
+def test_one_large_effect_is_found_among_a_thousand_comparisons(seeds):
+    g, of = rng('thousand', seeds), metrics['bits_per_byte'].of
+    size = np.broadcast_to(g.lognormal(7, .5, (1, 1, 60)), (400, seeds, 60))
+    bits = lambda runs: np.stack([size[:runs]*g.normal(2.5, .2, (runs, seeds, 60)), size[:runs]], -1)
+    a, b = bits(400), bits(1)
+    a[7, ..., 0] *= .7
+    d = paired_differences([RowStats(a, of)], [RowStats(b, of)], 500)[0]
+    if seeds>1: d = d.pooled()
+    p = adjust(np.append(d.p, np.linspace(.2, 1, 600)))                                                     # 500 draws alone: not below .002, times 1,000
+    assert p[7]<.01 and (np.delete(p, 7)>.05).all()
+
+def test_a_test_of_few_rows_or_of_ranks_goes_no_further_than_it_can():
+    x = rng('few rows').normal(5, 1, (1, 1, 11, 1))
+    assert paired_differences([RowStats(x)], [RowStats(0*x)], 4000)[0].p[0]==2.**-11                          # each way once: nothing beyond
+    assert 2.**-16<=paired_differences([RowStats(np.ones((1, 1, 16, 1))*3)], [RowStats(np.zeros((1, 1, 16, 1)))], 500)[0].p[0]<1e-4
+    y, of = np.arange(300)%2, metrics['roc_auc'].of
+    scored = lambda skill: RowStats(np.stack([-(s := rng('auc', skill).normal(0, 1, 300)+skill*y), s, y], -1)[None, None], of, True)
+    assert paired_differences([scored(2.)], [scored(0.)], 500)[0].p[0]<1e-5
+
+@pytest.mark.parametrize('metric', ['bleu', 'f1_macro', 'bits_per_byte'])
+def test_draws_are_those_of_whole_counts(metric):
+    "Rare counts: in many draws BLEU has no match of four words, macro-F1 no row of a class."
+    g, of = rng('rare', metric), metrics[metric].of
+    words = g.integers(8, 30, (2, 60))
+    x = dict(bleu=np.stack([words, words+1, *(words//k for k in (2, 4, 8)), g.random((2, 60))<.02, *(words-k for k in range(4))], -1), f1_macro=(g.random((2, 60, 9))<[.7, .4, .02]*3), bits_per_byte=np.stack([words*g.normal(2, .1, (2, 60)), words], -1))[metric].astype(float)
+    rows, signs = draw_counts(400, 60, 'r').astype(float), draw_counts(400, 60, 'r', kind='signs').astype(float)
+    stats = [RowStats(v[None, None], of) for v in x]
+    with np.errstate(all='ignore'):
+        same = lambda found, exact: np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-6)
+        same(boot(stats[:1], 400, 'r')[0].draws[0], of(rows@x[0]))
+        d = paired_differences(stats[:1], stats[1:], 400, 'r')[0]
+        same(d.draws[0], of((1+signs)@x[0])-of((1+signs)@x[1]))
+        mean, gap = x.mean(0).sum(0), signs@(x[0]-x[1])/2
+        same(d.swaps[0], of(mean+gap)-of(mean-gap))
+
 def test_level_and_coverage():
     "A cheap look; benchmarks/reports.py looks closely."
     g = rng('level')

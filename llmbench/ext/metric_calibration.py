@@ -12,8 +12,12 @@ from ..classes import class_scores, confidence_bins
 from ..metrics import metrics, over, scoring
 
 # %% ../../nbs/ext/metric_calibration.ipynb #3b0f8a35
+def _distance(s): return over(np.abs(s[..., :-1]).sum(-1), s[..., -1])
+
+_distance.upward = True # few rows give more distance than many: see `statistics`
+
 @metrics(source='Guo et al. 2017, arXiv:1706.04599, eq. 3')
-@scoring('probabilities', of=lambda s: over(np.abs(s[..., :-1]).sum(-1), s[..., -1]), better='lower', columns=lambda a, t, labels=None, bins=15: [*(f'bin{b+1}' for b in range(bins)), 'rows'])
+@scoring('probabilities', of=_distance, better='lower', columns=lambda a, t, labels=None, bins=15: [*(f'bin{b+1}' for b in range(bins)), 'rows'])
 def ece(
     answers, targets, labels=None, # probabilities, as in class_scores
     bins:int=15                    # of equal width
