@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .core import fingerprint, plain
 from .engine import SAVE, Execution, execute, tidy
-from .facts import RECORD_LINES, Energy, Hide, accelerators, cost_of, git_state, memory_kills, memory_limit, price, settings
+from .facts import RECORD_LINES, Energy, Hide, accelerators, cost_of, git_state, memory_kills, memory_limit, price, settings, watts_of
 from .index import true_status
 from .parameters import check_parameters, find_notebook, parameters_of, run_folder, run_names, typed # noqa: F401
 from .run import code_hash, environment, packages
@@ -28,10 +28,11 @@ class Stopped(KeyboardInterrupt):
 
 class _Working(Execution):
     "A notebook that is being executed, its record, and the thread that keeps both fresh."
-    def __init__(self, folder, target, record, secrets, env, keep, log):
-        super().__init__(folder, target, secrets, env, keep)
-        self.record, self.lock, self.over, self.closing, self.signal, self.memory, self.gpu = record, threading.Lock(), threading.Event(), False, None, 0, False
-        self.energy, self.kills, self.cpu, self.threads = Energy(), memory_kills(), _children_seconds(), []
+    def __init__(self, folder, target, record, secrets, env, keep, log, watts, cwd):
+        super().__init__(folder, target, secrets, env, keep, cwd)
+        record['cwd'] = self.cwd
+        self.record, self.lock, self.over, self.closing, self.signal, self.memory = record, threading.Lock(), threading.Event(), False, None, 0
+        self.energy, self.kills, self.cpu, self.threads = Energy(watts), memory_kills(), _children_seconds(), []
         self.live = Live(record['notebook'], 1, .5 if in_notebook() and log is None or (log or sys.stderr).isatty() else PAUSE, log if log is not None or in_notebook() else sys.stderr)
 
     def write(self):
@@ -59,30 +60,41 @@ class _Working(Execution):
         "The facts that take a moment, while the kernel starts."
         packages.cache_clear(), code_hash.cache_clear()              # this process may be older than the last installation
         path = Path(self.record['notebook_path'])
-        state, found = git_state(path.parent), accelerators()
-        self.gpu = bool(found)
+        state = git_state(path.parent)
         patch = state.pop('patch', '')
         if patch: state['patch_hash'] = fingerprint(patch)
-        self.record |= dict(environment=environment()|dict(accelerators=found, memory=memory_limit()), git=state)
+        self.record |= dict(environment=environment()|dict(accelerators=[], memory=memory_limit()), git=state)
         try:
             if patch:
                 with whole(self.folder/'changes.patch') as p: p.write_text(self.hide.text(patch), encoding='utf-8')
             self.write()
+            self.watch_power()
         except OSError as e: self.note(str(e))
 
+    def watch_power(self, every=5.):
+        "The accelerators, and what they take; a driver may hang, which holds up nothing but this thread."
+        self.record['environment']['accelerators'] = found = accelerators()
+        if not found: return
+        self.write()
+        looked, misses = time.time(), 0
+        while misses<3 and not self.over.wait(every):
+            misses = 0 if self.energy.add_gpu(time.time()-looked) else misses+1
+            looked = time.time()
+
     def beat(self):
-        k, looked = 0, time.time()
+        "What goes on while a cell computes; of what fails here the record tells, and nothing ends by it."
+        k, todo = 0, ((1, self.draw), (1, self.save), (4, self.look), (10, (self.folder/'alive').touch))
         while not self.over.wait(.5):
             k += 1
-            try:
-                self.draw()
-                if self.manager and time.time()-self.manager.saved>SAVE: self.manager.write()
-                if k%4==0: self.memory = max(self.memory, self.tree_memory())
-                if k%10==0:
-                    (self.folder/'alive').touch()
-                    if self.gpu: self.energy.add_gpu(time.time()-looked)
-                    looked = time.time()
-            except OSError as e: self.note(str(e)) if str(e) not in self.notes else None # said in the record; the run itself may have room
+            for _,do in (o for o in todo if k%o[0]==0):
+                try: do()
+                except Exception as e:                               # a full disk, a terminal that is gone, a process that is ending: the run itself may go on
+                    if (said := f'{type(e).__name__}: {e}') not in self.notes: self.note(said)
+
+    def save(self):
+        if self.manager and time.time()-self.manager.saved>SAVE: self.manager.write()
+
+    def look(self): self.memory = max(self.memory, self.tree_memory())
 
     def draw(self, last=False):
         inner = self.progress.read_text(encoding='utf-8').strip() if self.progress.exists() else ''
@@ -108,7 +120,7 @@ class _Working(Execution):
             if self.held: self.say('\n')
             if self.manager: self.count()
             self.draw(last=True)
-        except OSError as e: self.note(str(e))                       # no room, or a terminal that is gone
+        except Exception as e: self.note(f'{type(e).__name__}: {e}') # no room, or a terminal that is gone
         for name in ('.progress', 'alive'): (self.folder/name).unlink(missing_ok=True)
 
 def _children_seconds():
@@ -138,6 +150,7 @@ def _why(e, run)->tuple:
     code = run.client.process.poll() if run.client and run.client.process else None
     if isinstance(e, KeyboardInterrupt):
         return 'stopped', run.signal or 'SIGINT', f"stopped from outside ({run.signal or 'Ctrl-C'}); run the same command again to go on with what is finished, or `llmbench resume {run.folder}`"
+    if run.exited: return 'failed', 'exit 0', run.exited
     if hasattr(e, 'ename'):                                          # a cell raised it
         text, at = f'{e.ename}: {e.evalue}', f'cell {e.exec_count}: '
         if e.ename=='KeyboardInterrupt': return 'stopped', 'SIGINT', f'{at}the kernel was interrupted'
@@ -228,11 +241,12 @@ def run_notebook(
     restore:bool=False,  # put back the results of finished cells of an earlier attempt in `out` (see `resume`)
     keep:float=1.,    # seconds from which a cell's result is kept for that
     env:dict=None,    # environment variables of the kernel, more than this process's
+    cwd=None,         # directory in which the kernel works; None: this one
     facts:dict=()     # what else the record is to say
 )->dict:              # the record, as in out/run.json
     "Execute a parameterised notebook in a fresh kernel; `out` receives the executed notebook, run.json, output.log, kernel.log (what the kernel and its processes said) and whatever it writes."
     path = find_notebook(name)
-    known, rate = parameters_of(path), price(price_per_hour)
+    known, rate, watts = parameters_of(path), price(price_per_hour), watts_of()
     out = Path(out or Path('runs')/path.stem).absolute()
     given = check_parameters(path, dict(params))
     if 'out' in known: given['out'] = str(out)
@@ -241,7 +255,7 @@ def run_notebook(
     target, values = out/f'{path.stem}.ipynb', {k: given.get(k, v['default']) for k,v in known.items()}
     record = dict(kind='notebook', notebook=path.stem, notebook_path=str(path.absolute()), notebook_hash=file_hash(path), cells=[fingerprint(s) for s,_ in code_cells(path)], parameters=values, given=sorted(set(params)),
                   status='running', pid=os.getpid(), host=socket.gethostname(), started=time.time(), command=Hide(values).command(sys.argv)[:2000], attempts=_attempts(old, out))|dict(facts)
-    run = _Working(out, target, record, values, env or {}, keep, log)
+    run = _Working(out, target, record, values, env or {}, keep, log, watts, cwd)
     if restore: run.earlier = _earlier(target)
     record |= dict(seeds={k: v for k,v in values.items() if 'seed' in k}, determinism=dict(settings(run.env), shared_generators=0))
     status, cause, error = 'failed', None, None

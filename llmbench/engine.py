@@ -29,9 +29,10 @@ class Execution:
         target,           # the executed notebook
         secrets:dict=(),  # parameters, of which those that look like secrets are hidden
         env:dict=(),      # environment variables of the kernel, more than this process's
-        keep:float=1.     # seconds from which a cell's result is kept
+        keep:float=1.,    # seconds from which a cell's result is kept
+        cwd=None          # directory in which the kernel works; None: this one
     ):
-        self.folder, self.target, self.keep, self.hide = Path(folder), Path(target), keep, Hide(secrets)
+        self.folder, self.target, self.keep, self.hide, self.cwd, self.exited = Path(folder), Path(target), keep, Hide(secrets), str(Path(cwd or '.').absolute()), None
         self.secrets = {k: v for k,v in dict(secrets).items() if k in self.hide.names}
         self.manager = self.client = self.kernel = self.pipe = None
         self.earlier, self.restored, self.notes, self.heading, self.done, self.total, self.held, self.source = {}, 0, [], '', 0, 1, '', ''
@@ -160,10 +161,22 @@ def _client():
                 try:
                     if not self.restored(cell): self.one(cell, i)
                 except CellExecutionError as e:
+                    if e.ename=='SystemExit' and e.evalue in ('', '0', 'None') and self.exits(cell, i): continue
                     man.cell_exception(cell, i, exception=e)
                     man.cell_complete(cell, i)
                     return
                 man.cell_complete(cell, i)
+
+        def exits(self, cell, i):
+            "True if a `sys.exit()` was the notebook's last act, so that all is done; with cells after it the notebook is not, whatever it says."
+            left = sum(c.cell_type=='code' and bool(c.source.strip()) for c in self.nb.cells[i+1:])
+            if left:
+                self.run.exited = f'cell {cell.execution_count} ended the notebook by sys.exit(), and the {left} after it did not run; a notebook is done when all its cells are: put what is not always to be done under an `if`'
+                return False
+            cell.outputs = [o for o in cell.outputs if o.output_type!='error']
+            self.run.note('the last cell ended the notebook by sys.exit()')
+            self.nb_man.cell_complete(cell, i)
+            return True
 
         def one(self, cell, i):
             "Execute a cell; the parameters with their true values, which are not what is saved."
@@ -213,7 +226,7 @@ def _engine():
             man.notebook_start()
             run.client = client = Client(man, kernel_name=kernel_name, startup_timeout=120, timeout=None, extra_arguments=['--IPKernelApp.log_level=ERROR'])
             client.run = run
-            try: client.execute(env=run.env, stdout=run.pipe, stderr=run.pipe)
+            try: client.execute(env=run.env, cwd=run.cwd, stdout=run.pipe, stderr=run.pipe)
             except KeyboardInterrupt: man.status = 'stopped'; raise
             finally: man.notebook_complete()
             return man.nb
@@ -235,4 +248,6 @@ def execute(
 ):                 # the executed notebook
     "Execute a notebook in a fresh kernel; raises what ended it."
     import papermill as pm
-    with _own_loop(): return pm.execute_notebook(str(path), None, given, engine_name=_engine(), kernel_name='python3', progress_bar=False, run=run)
+    with _own_loop(): nb = pm.execute_notebook(str(path), None, given, engine_name=_engine(), kernel_name='python3', progress_bar=False, run=run)
+    if run.exited: raise RuntimeError(run.exited)                    # papermill forgives it
+    return nb

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RUN_FOLDER', 'RECORD_LINES', 'PATCH', 'SETTINGS', 'WATTS', 'is_secret', 'Hide', 'git_state', 'accelerators',
-           'settings', 'memory_limit', 'memory_kills', 'Energy', 'price', 'cost_of']
+           'settings', 'memory_limit', 'memory_kills', 'watts_of', 'Energy', 'price', 'cost_of']
 
 # %% ../nbs/34a_facts.ipynb #989a00f1
 import ast, contextlib, json, os, re, shutil, subprocess
@@ -108,7 +108,7 @@ def accelerators()->list: # of dicts: name, driver, memory (MiB), power limit (W
     "The accelerators as their driver names them, without loading torch; [] if there are none."
     if not shutil.which('nvidia-smi'): return []
     try: done = subprocess.run(['nvidia-smi', '--query-gpu=name,driver_version,memory.total,power.limit', '--format=csv,noheader,nounits'], capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired): return []
+    except (OSError, subprocess.SubprocessError): return []
     rows = [l.split(', ') for l in done.stdout.strip().splitlines()] if done.returncode==0 else []
     return [dict(zip(('name', 'driver', 'memory', 'watts'), r)) for r in rows if len(r)==4]
 
@@ -157,15 +157,34 @@ def _rapl():
             with contextlib.suppress(OSError, ValueError): found[p.name] = int((p/'energy_uj').read_text())/1e6, int((p/'max_energy_range_uj').read_text())/1e6
     return found
 
+def watts_of(
+    what=None # '15' or 15.; None: LLMBENCH_WATTS, or WATTS without it
+)->float:
+    "The stated power of a busy core."
+    what = (os.environ.get('LLMBENCH_WATTS') or WATTS) if what is None else what
+    try: watts = float(what)
+    except ValueError: watts = -1.
+    if not 0<=watts<float('inf'): raise ValueError(f"LLMBENCH_WATTS={what!r}: write what a busy core takes in watts, a number like 15")
+    return watts
+
 class Energy:
     "Joules from now on."
-    def __init__(self): self.start, self.gpu = _rapl(), 0.
+    def __init__(self, watts=None): # of a busy core, as `watts_of` takes it
+        self.watts, self.start, self.gpu, self.missed = watts_of(watts), _rapl(), 0., 0
 
-    def add_gpu(self, seconds:float): # since the last call
-        "Read the accelerators' power now; called every few seconds."
-        done = subprocess.run(['nvidia-smi', '--query-gpu=power.draw', '--format=csv,noheader,nounits'], capture_output=True, text=True, timeout=30)
-        for line in done.stdout.split():
-            with contextlib.suppress(ValueError): self.gpu += float(line)*seconds
+    def add_gpu(self,
+        seconds:float,   # since the last call
+        patience:float=5 # seconds that the driver has for an answer
+    )->bool:
+        "Read the accelerators' power now; False, and one more reading that is missing, if they do not say."
+        try: said = subprocess.run(['nvidia-smi', '--query-gpu=power.draw', '--format=csv,noheader,nounits'], capture_output=True, text=True, timeout=patience).stdout.split()
+        except (OSError, subprocess.SubprocessError): said = []
+        power = []
+        for line in said:
+            with contextlib.suppress(ValueError): power.append(float(line))
+        self.gpu += sum(power)*seconds
+        self.missed += not power
+        return bool(power)
 
     def until(self, cpu_seconds:float)->dict: # joules, kwh, how
         "What was used, and how that is known."
@@ -173,9 +192,8 @@ class Energy:
         if self.start and set(now)==set(self.start):
             joules, how = sum((now[k][0]-v[0])%v[1] for k,v in self.start.items()), 'measured: RAPL counters of the whole machine'
         else:
-            watts = float(os.environ.get('LLMBENCH_WATTS', WATTS))
-            joules, how = cpu_seconds*watts, f'estimate: {cpu_seconds:.1f} processor seconds at {watts:g} W a core'
-        if self.gpu: how += f'; accelerators {self.gpu:.0f} J by their own report'
+            joules, how = cpu_seconds*self.watts, f'estimate: {cpu_seconds:.1f} processor seconds at {self.watts:g} W a core'
+        if self.gpu or self.missed: how += f'; accelerators {self.gpu:.0f} J by their own report'+(f', {self.missed} readings are missing' if self.missed else '')
         return dict(joules=round(joules+self.gpu, 1), kwh=(joules+self.gpu)/3.6e6, how=how)
 
 def price(
