@@ -53,7 +53,7 @@ def cmd_run(a):
         known = {n: parameters_of(find_notebook(fetched(n))) for n in ([a.name] if a.name else run_names())}
         return as_json(known) if a.json else '\n\n'.join(described(n, p) for n,p in known.items()) or 'no run notebooks found'
     name, params, facts = fetched(a.name), read_params(*a.file)|pairs(a.param), dict(notebook_address=a.name) if is_remote(a.name) else {}
-    with placed(a.out) as out: record = run_notebook(name, params, out, facts=facts)
+    with placed(a.out) as out: record = run_notebook(name, params, out, price_per_hour=a.price, facts=facts)
     return _ended(a, record)
 
 def opt_run(v):
@@ -61,23 +61,23 @@ def opt_run(v):
     v.add_argument('-p', '--param', action='append', default=[], metavar='NAME=VALUE', help='set a parameter (repeatable)')
     v.add_argument('-f', '--file', action='append', default=[], metavar='YAML', help='parameters from a file (repeatable; -p has the last word)')
     v.add_argument('-o', '--out', metavar='FOLDER', help='folder of the results (runs/NAME), or an address where they are put while it runs and at the end')
+    v.add_argument('--price', metavar='AMOUNT', help="what an hour of this machine costs, for the record: '2.5 EUR' (LLMBENCH_PRICE)")
     v.add_argument('--list', action='store_true', help='show the parameters and stop')
 
 # %% ../nbs/69_cli.ipynb #ea0a1cb0
 def cmd_sweep(a):
     "one job at many points: llmbench sweep pretrain -s lr='1e-4..1e-2 log' -s size=1,2 --how sobol -n 8 -o runs/lr"
     from llmbench.jobfiles import fetched, is_remote, placed, read_params
-    from llmbench.points import ways
     from llmbench.sweep import sweep
     from llmbench.sweep_report import report_sweep, sweep_summary
     told = read_params(*a.file)
-    job, space = a.job or told.pop('job', None), {k: ways(k, v) for k,v in {**told.pop('space', {}), **pairs(a.space, '-s')}.items()}
+    job, space = a.job or told.pop('job', None), {**told.pop('space', {}), **pairs(a.space, '-s')}
     points, fixed = (fetched(a.table) if a.table else told.pop('table', None)) or space, {**told.pop('fixed', {}), **pairs(a.param)}
     if not job: raise ValueError("sweep: name a job: llmbench sweep pretrain -s lr=1e-3,1e-4 (a run notebook, a command in quotes with {lr} in it, or module:function)")
     if not points: raise ValueError("sweep: give a space with -s NAME=VALUES, or points with --table FILE")
     if a.table and space: raise ValueError('sweep: give a space with -s, or points with --table')
     options = {k: _typed(v) for k,v in pairs(a.option, '--option').items()}
-    given = {k: v for k in ('how', 'n', 'at_once', 'devices', 'where', 'goal', 'higher', 'stop', 'retries', 'pause', 'again', 'seed') if (v := getattr(a, k)) not in (None, False)}
+    given = {k: v for k in ('how', 'n', 'at_once', 'devices', 'where', 'goal', 'higher', 'stop', 'retries', 'pause', 'again', 'seed') if (v := getattr(a, k)) is not None and v is not False}
     unknown = set(told)-{'how', 'n', 'at_once', 'devices', 'where', 'goal', 'higher', 'stop', 'retries', 'pause', 'patience', 'again', 'seed', 'out', 'options'}
     if unknown: raise LookupError(f"sweep: the file says {', '.join(sorted(unknown))}; it may say job, space, table, fixed, how, n, at_once, devices, where, goal, higher, stop, retries, pause, patience, again, seed, out, options")
     folder = a.out or told.pop('out', None) or f'runs/sweep_{Path(str(job).split()[0]).stem}'
@@ -117,22 +117,31 @@ def opt_sweep(v):
 
 # %% ../nbs/69_cli.ipynb #9cbbde75
 def cmd_ls(a):
-    "list the runs below a folder with their true status: llmbench ls runs --where \"status='done' and size=2\""
+    "list the runs and sweeps below a folder with their true status: llmbench ls runs --where \"status='done' and size=2\""
     from llmbench.index import Index
     from llmbench.show import duration
     if not Path(a.folder).is_dir():
         if a.folder=='runs': return '[]' if a.json else 'no runs below runs'
-    rows = Index(a.folder).scan().rows(a.where, **{k: _typed(v) for k,v in pairs(a.only).items()})
+    only = {k: _typed(v) for k,v in pairs(a.only).items()}
+    rows = [] if only.get('kind')=='sweep' else Index(a.folder).scan().rows(a.where, **only)
     for r in rows: r['run'] = str(Path(a.folder)/r['folder'])
+    rows = [r for r in _sweep_rows(a.folder) if all(r.get(k)==v for k,v in only.items())]*(not a.where)+rows
     if a.json: return as_json(rows)
     if not rows: return f'no runs below {a.folder}'
     return columns([[r['run'], r['status'], r['kind'] or '', r['size'] or '', f"{r['tokens']:,}" if r['tokens'] else '', f"{r['loss']:.4f}" if r['loss'] is not None else '', duration(r['seconds']) if r['seconds'] else ''] for r in rows],
                    ['run', 'status', 'kind', 'size', 'tokens', 'loss', 'time'])
 
+def _sweep_rows(folder):
+    "A row a sweep, in the form of the index's."
+    from llmbench.index import COLUMNS
+    from llmbench.sweep import find_sweeps
+    rows = [dict.fromkeys(COLUMNS)|dict(run=str(s.folder), folder=os.path.relpath(s.folder, folder), kind='sweep', name=s.folder.name, status=s.status, **{k: s.about.get(k) for k in ('started', 'seconds', 'host', 'pid')}) for s in find_sweeps(folder)]
+    return [{k: v for k,v in r.items() if k not in ('said', 'stamp', 'changed')} for r in rows]
+
 def opt_ls(v):
     v.add_argument('folder', nargs='?', default='runs', help='folder with runs (runs)')
     v.add_argument('only', nargs='*', metavar='NAME=VALUE', help='only runs with this: status=done, size=2, lr=0.001')
-    v.add_argument('--where', default='', metavar='SQL', help="a condition on columns: \"loss < 4 and recipe->>'lr' > 1e-3\"")
+    v.add_argument('--where', default='', metavar='SQL', help="a condition on columns of runs: \"loss < 4 and recipe->>'lr' > 1e-3\"")
 
 def cmd_show(a):
     "show one run: what was asked, its status, what came out: llmbench show runs/mixture_search/runs/final-uniform-0"
@@ -178,8 +187,10 @@ def opt_dashboard(v):
 # %% ../nbs/69_cli.ipynb #8a23255e
 def cmd_verify(a):
     "do a run again in a fresh process and compare: identical, within tolerance, or different: llmbench verify runs/mine"
+    from llmbench.jobfiles import placed
     from llmbench.record import verify
-    return _difference(a, verify(a.folder, a.tolerance, pairs(a.param), a.out))
+    with placed(a.out) as out: d = verify(a.folder, a.tolerance, pairs(a.param), out)
+    return _difference(a, d)
 
 def _difference(a, d):
     a.code = DONE if d.same else FAILED
@@ -205,15 +216,26 @@ def opt_diff(v):
 
 def cmd_resume(a):
     "go on with a run that was stopped, failed or died: llmbench resume runs/mine"
+    from llmbench.jobfiles import is_remote, placed
     from llmbench.resume import resume
-    return _ended(a, resume(a.folder, pairs(a.param)))
+    with placed(a.folder) as here:
+        here = Path(here)
+        if (here/'sweep.json').exists() and not (here/'run.json').exists(): return _sweep_goes_on(a, here)
+        if is_remote(a.folder) and not here.exists(): raise FileNotFoundError(f"{a.folder} belongs to a run that worked in {here.absolute()}, which is not here: resume it where it ran (its mirror.json says where), the address has no kept cells and checkpoints")
+        return _ended(a, resume(here, pairs(a.param)))
+
+def _sweep_goes_on(a, folder):
+    from llmbench.sweep import Sweep
+    s = Sweep(folder)
+    if s.status=='done': return as_json(dict(folder=str(folder), status='done', counts=s.counts())) if a.json else f'{s!r}: nothing is left to do'
+    raise ValueError(f"{folder} is a sweep ({s.status}): the command that began it goes on with it, what is done is not done again: {s.about.get('command') or 'llmbench sweep ... -o '+str(folder)}")
 
 def _ended(a, record):
     from llmbench.show import duration
     return as_json(record) if a.json else (record.get('printed') or '').rstrip() or f"done in {duration(record['seconds'])}"
 
 def opt_resume(v):
-    v.add_argument('folder', help='folder of a run')
+    v.add_argument('folder', help='folder of a run, or the address its results were put at')
     v.add_argument('-p', '--param', action='append', default=[], metavar='NAME=VALUE', help='a parameter whose value was hidden in the record (repeatable)')
 
 def cmd_replay(a):
@@ -396,16 +418,17 @@ def main(argv=None)->int:
         print(f'llmbench {a.verb}: {readable(e)}', file=sys.stderr)
         return FAILED if getattr(e, 'errno', None)==errno.ENOSPC else WRONG
     except RuntimeError as e:
-        from llmbench.batch import RunFailed
+        from llmbench.batch import EXIT, RunFailed
         if not isinstance(e, RunFailed): raise
         print(f'llmbench: {e}', file=sys.stderr)
-        return STOPPED if ' stopped: ' in str(e) else FAILED
+        return EXIT.get(e.record.get('status'), FAILED)
     except KeyboardInterrupt as e: print(f'llmbench: {e or "stopped"}', file=sys.stderr); return STOPPED
-    except BrokenPipeError: os._exit(DONE)                                    # whoever was reading has enough (| head)
     if isinstance(out, int): return out
-    if out: print(out)
+    try: print(out or '', end='\n' if out else '', flush=True)
+    except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1)      # whoever was reading has enough (| head)
     return a.code
 
 # %% ../nbs/69_cli.ipynb #3d83d47c
+#| eval: false
 #| eval: false
 if __name__=='__main__': sys.exit(main())

@@ -43,7 +43,7 @@ def parameters_of(path)->dict:
         if not isinstance(target, ast.Name): continue
         try: default = ast.literal_eval(node.value)
         except (ValueError, TypeError): raise ValueError(f"{path}: parameter {target.id}: its default must be a plain value, not {ast.unparse(node.value) if node.value else 'nothing'}") from None
-        kind = _annotation(node.annotation) if isinstance(node, ast.AnnAssign) else type(default).__name__
+        kind = _annotation(node.annotation) if isinstance(node, ast.AnnAssign) else 'None | Any' if default is None else type(default).__name__
         help = lines[node.end_lineno-1].partition('#')[2].strip()
         out[target.id] = dict(type=kind, default=default, help=help, range=_range(help))
     return out

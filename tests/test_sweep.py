@@ -259,7 +259,7 @@ def test_the_same_sweep_on_slurm(jobs, tmp_path):
 
 def test_where_slurm_is_not_that_is_said(jobs, tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', str(tmp_path))
-    with pytest.raises(RuntimeError, match="local-submitit"): go(f'{jobs}:square', dict(x=[1]), tmp_path/'s', where='slurm')
+    with pytest.raises(OSError, match="local-submitit"): go(f'{jobs}:square', dict(x=[1]), tmp_path/'s', where='slurm')
 
 
 def test_options_of_a_place_are_checked(jobs, tmp_path):
