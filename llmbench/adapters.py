@@ -119,12 +119,11 @@ def _prompted(model, kind, tokens, **options):
 
 def _cut_prompts(model):
     "Learned tokens have outputs of their own: cut them off, so that objectives see one output for each token of the text."
-    config = model.peft_config[model.active_adapter]
-    if config.peft_type=='PREFIX_TUNING' or config.task_type=='SEQ_2_SEQ_LM': return
-    n = config.num_virtual_tokens
     def cut(module, args, out):
+        config = module.active_peft_config                                      # of the adapter that is on: others may have other numbers of tokens
+        if not module.has_active_enabled_adapter or config.peft_type=='PREFIX_TUNING' or config.task_type in ('SEQ_2_SEQ_LM', 'SEQ_CLS'): return out
         for k in ('logits', 'start_logits', 'end_logits'):
-            if out.get(k) is not None and out[k].ndim>=2 and config.task_type!='SEQ_CLS': out[k] = out[k][:, n:]
+            if out.get(k) is not None and out[k].ndim>=2: out[k] = out[k][:, config.num_virtual_tokens:]
         return out
     model.register_forward_hook(cut)
 
@@ -265,7 +264,7 @@ def _own_method(model):
     return adapters.find(name)
 
 def save_adapter(model, folder)->Path:
-    "The adapter alone, whole or not at all."
+    "The adapter that is on, alone; whole or not at all."
     with whole(folder) as scratch:
         scratch.mkdir()
         with tempfile.TemporaryDirectory() as first, warnings.catch_warnings():
@@ -278,8 +277,11 @@ def save_adapter(model, folder)->Path:
             else:
                 warnings.filterwarnings('ignore', message='PiSSA changes|.*invalid shape.*') # PiSSA is converted; a rank of 0 is what AdaLoRA found
                 kept = copy.deepcopy(model.peft_config)                                 # saving may rewrite it
-                model.save_pretrained(scratch, **extra)
+                model.save_pretrained(scratch, selected_adapters=[model.active_adapter], **extra)
                 model.peft_config.update(kept)
+                if (own_folder := scratch/model.active_adapter).is_dir():               # peft puts all but 'default' there
+                    for p in own_folder.iterdir(): p.rename(scratch/p.name)
+                    own_folder.rmdir()
         write_json(scratch/'adapter.json', dict(spec=getattr(model, 'adapter_spec', None), **adapter_sizes(model)))
     return Path(folder)
 
@@ -301,8 +303,7 @@ def load_adapter(
         warnings.filterwarnings('ignore', message='.*rank_pattern keys did not match.*|.*is_gradient_checkpointing.*')   # AdaLoRA's ranks are set by their own loader
         if isinstance(model, peft.PeftModel):
             model.load_adapter(str(folder), adapter_name=name, is_trainable=trainable)
-            model.set_adapter(name)
-            return model
+            return use_adapter(model, name)
         model = peft.PeftModel.from_pretrained(model, str(folder), adapter_name=name, is_trainable=trainable)
     if settings.get('num_virtual_tokens'): _cut_prompts(model)
     model.adapter_spec = (read_json(folder/'adapter.json')['spec'] if (folder/'adapter.json').exists() else None) or dict(name=settings['peft_type'].lower())
@@ -311,11 +312,20 @@ def load_adapter(
 def use_adapter(model, name): # None: the base alone
     "Switch one of a model's adapters on."
     if own := _own_method(model): return own.use(model, name)
-    if name is None: model.base_model.disable_adapter_layers(); return model
-    if name not in model.peft_config: raise LookupError(did_you_mean('adapter on this model', name, model.peft_config))
-    model.base_model.enable_adapter_layers()
-    model.set_adapter(name)
+    if name is not None and name not in model.peft_config: raise LookupError(did_you_mean('adapter on this model', name, model.peft_config))
+    _switch(model, name is not None)
+    if name is not None: model.set_adapter(name)
     return model
+
+def _switch(model, on):
+    "All adapters of a peft model on or off. Learned tokens are put before the text by its `forward`, which the base's then stands for."
+    model._adapters_disabled = not on
+    if not model.active_peft_config.is_prompt_learning: return model.base_model.enable_adapter_layers() if on else model.base_model.disable_adapter_layers()
+    for k in ('forward', 'prepare_inputs_for_generation'):
+        if on: vars(model).pop(k, None)
+        elif hasattr(model.base_model, k): setattr(model, k, getattr(model.base_model, k))
+    for m in model.modules():
+        if isinstance(m, need('peft.utils').ModulesToSaveWrapper): m.enable_adapters(on)   # heads that learned along
 
 # %% ../nbs/35b_adapters.ipynb #2d9628bd
 def save_adapted(

@@ -44,11 +44,11 @@ def _add(model, name, rank):
     if not hasattr(model, 'bottlenecks'):
         for k,p in model.named_parameters(): p.requires_grad_(k.split('.')[0] in HEADS)
         model.bottlenecks = nn.ModuleDict()
+        model.bottlenecks.active, model.bottlenecks.heads = None, {}             # heads: name -> weights, of those that are off
         for i,n in enumerate(where): model.get_submodule(n).register_forward_hook(functools.partial(_pass, model.bottlenecks, str(i)))
     device = next(model.parameters()).device
     model.bottlenecks[name] = nn.ModuleDict({str(i): _net(model.config.hidden_size, rank, device) for i in range(len(where))})
-    model.bottlenecks.active = name
-    return model
+    return _switch(model, name)
 
 # %% ../../nbs/ext/adapter_bottleneck.ipynb #fa5a4206
 @adapters(source='Houlsby et al. 2019, arXiv:1902.00751, sec. 2')
@@ -63,7 +63,17 @@ def bottleneck(
 def _own(model, name):
     "Weights of an adapter, and of a head that learned along."
     head = f'bottlenecks.{name}.'
-    return {('bottleneck.'+k[len(head):] if k.startswith(head) else k): v for k,v in model.state_dict().items() if k.startswith(head) or k.split('.')[0] in HEADS}
+    return {'bottleneck.'+k[len(head):]: v for k,v in model.state_dict().items() if k.startswith(head)} | _head(model)
+
+def _head(model): return {k: v for k,v in model.state_dict().items() if k.split('.')[0] in HEADS}
+
+def _switch(model, name):
+    "Another adapter on, with the head that is its own; None: the base's."
+    nets, head = model.bottlenecks, _head(model)
+    nets.heads[nets.active] = {k: v.clone() for k,v in head.items()}
+    for k,v in nets.heads.get(name, nets.heads[None]).items(): head[k].copy_(v)
+    nets.active = name
+    return model
 
 def _save(model, folder):
     from safetensors.torch import save_file
@@ -85,9 +95,8 @@ def _load(model, folder, name, trainable):
 
 def _use(model, name): # None: the base alone
     if name is not None and name not in model.bottlenecks: raise LookupError(did_you_mean('adapter on this model', name, model.bottlenecks))
-    model.bottlenecks.active = name
-    return model
+    return _switch(model, name)
 
-def _base_state(model): return {k: v for k,v in model.state_dict().items() if not k.startswith('bottlenecks.')}
+def _base_state(model): return {k: v for k,v in model.state_dict().items() if not k.startswith('bottlenecks.')} | model.bottlenecks.heads[None]
 
 bottleneck.save, bottleneck.load, bottleneck.use, bottleneck.base_state = _save, _load, _use, _base_state
