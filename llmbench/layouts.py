@@ -6,8 +6,8 @@
 __all__ = ['LAYOUTS', 'Layout', 'options_of', 'open_task']
 
 # %% ../nbs/42a_layouts.ipynb #b0b4cb39
-import csv, json, re
-from dataclasses import dataclass, field
+import csv, io, json, re, warnings
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .core import did_you_mean
@@ -25,7 +25,8 @@ class Layout:
     row:object=None        # function row -> row or list of rows, for what is not a table
     metrics:object=None
     options:dict=field(default_factory=dict)
-    splits:tuple=('test', 'dev', 'validation', 'val') # tried in this order
+    splits:tuple=('test', 'dev', 'validation', 'val') # tried in this order; one without labels is passed over
+    parts:str='*'          # which parts there are, where the name says none
 
 # %% ../nbs/42a_layouts.ipynb #9cf24fb2
 def options_of(text)->list:
@@ -47,7 +48,12 @@ def _lettered(r):
 def _squad(r):
     "Rows of a nested SQuAD or CMRC file; flat rows pass."
     if 'context' in r: return [r]
-    return [dict(id=str(qa['id']), question=qa['question'], context=p.get('context', p.get('context_text')), answers=[a['text'] for a in qa.get('answers', [])] or '') for p in r.get('paragraphs', [r]) for qa in p['qas']]
+    return [dict(id=str(qa['id']), question=qa['question'], context=p.get('context', p.get('context_text')), answers=_texts(qa)) for p in r.get('paragraphs', [r]) for qa in p['qas']]
+
+def _texts(qa):
+    "Texts of the answers, '' where there is none to find, None where they are kept back."
+    texts = [a['text'] for a in qa.get('answers') or ()]
+    return None if any(t.startswith('FAKE_ANSWER') for t in texts) else texts or ('' if 'answers' in qa else None)
 
 def _winograd(r):
     t = r['target']
@@ -81,56 +87,85 @@ LAYOUTS = {
     'mmlu': Layout('multiple_choice', ('{split}/{part}_{split}.csv',), dict(question=0, A=1, B=2, C=3, D=4, answer=5), template='{question|strip}\n{choices|lettered}\nAnswer:', row=_lettered, options=dict(answers='letters')),
     'openbookqa': Layout('multiple_choice', ('OpenBookQA/{split}.jsonl', '{split}.jsonl'), row=_lettered),
     'commonsenseqa': Layout('multiple_choice', ('CommonsenseQA/{split}.jsonl', '{split}*.jsonl'), template='{question|strip}', row=_lettered, splits=('validation', 'dev', 'train', 'test')),
-    'arc': Layout('multiple_choice', ('{part}-{split}.jsonl', '{part}/{split}*'), template='{question|strip}', row=_lettered, splits=('Test', 'test', 'Dev', 'validation')),
+    'arc': Layout('multiple_choice', ('{part}/{part}-{split}.jsonl', '{part}-{split}.jsonl', '{part}/{split}*'), template='{question|strip}', row=_lettered, splits=('Test', 'test', 'Dev', 'validation'), parts='ARC-*'),
 }
+LAYOUTS |= {n: replace(l, splits=('dev', 'validation', 'val', 'test')) for n,l in LAYOUTS.items() if n.startswith(('glue/', 'clue/')) and n!='glue/mrpc'} # their tests are hidden
 
 # %% ../nbs/42a_layouts.ipynb #eeb56913
 def open_task(
-    name:str,       # of a benchmark, a part after it where there are several: 'glue/sst2', 'clue/tnews', 'ceval/law', 'mmlu/anatomy'
+    name:str,       # of a benchmark, a part after it where there are several: 'glue/sst2', 'clue/tnews', 'ceval/law', 'mmlu/anatomy'; 'mmlu' alone is all of them, each a `source`
     folder,         # where its files are
-    split:str=None, # None: the first there is of test, dev, validation
+    split:str=None, # None: the first with labels, of those that the benchmark is usually scored on
     examples:str=None, # split of the examples, for shots
     **fields        # of the Task: shots, template, metrics, ...
 )->Task:
     "A known benchmark as a task, from its files."
     known = name if name in LAYOUTS else name.split('/')[0]
     if known not in LAYOUTS: raise LookupError(did_you_mean('benchmark', name, LAYOUTS)+'; any other file is Task(name, kind=..., rows=file, fields={ours: theirs})')
-    layout, part = LAYOUTS[known], name[len(known)+1:] or '*'
-    path, found = _find(name, layout, Path(folder), part, [split] if split else layout.splits)
-    words = layout.labels
-    made = dict(kind=layout.kind, rows=_rows(layout, path), labels=words, template=layout.template, metrics=layout.metrics, options=dict(layout.options))
-    if examples: made['examples'] = _rows(layout, _find(name, layout, Path(folder), part, [examples])[0])
+    layout, part = LAYOUTS[known], name[len(known)+1:]
+    if not Path(folder).is_dir(): raise FileNotFoundError(f"open_task: there is no folder {folder}; {name} is not downloaded: give the folder of its files")
+    rows = lambda *splits: _labelled(name, layout, Path(folder), part, splits)
+    made = dict(kind=layout.kind, rows=rows(split) if split else rows(*layout.splits), labels=layout.labels, template=layout.template, metrics=layout.metrics, options=dict(layout.options))
+    if examples: made['examples'] = rows(examples)
     made |= {k: v for k,v in fields.items() if k!='options'}
     return Task(name, **made|dict(options=made['options']|fields.get('options', {})))
 
-def _find(name, layout, folder, part, splits):
-    "The file of a split."
-    if not folder.is_dir(): raise FileNotFoundError(f"open_task: there is no folder {folder}; {name} is not downloaded: give the folder of its files")
+def _labelled(name, layout, folder, part, splits)->list:
+    "Rows of the first of some splits that has labels."
+    hidden = []
     for s in splits:
-        for pattern in layout.files:
-            for hit in sorted(folder.glob(p := pattern.format(split=s, part=part)))+sorted(folder.glob('*/'+p)):
-                if hit.is_file(): return hit, s
-    raise FileNotFoundError(f"open_task: no file of {name} in {folder}; looked for {', '.join(p.format(split='|'.join(splits), part=part) for p in layout.files)}")
+        for files in _files(name, layout, folder, part, s):
+            rows = [r for p,paths in files.items() for r in _of_part(layout, p, paths, not part)]
+            kept = [r for r in rows if _answered(r)]
+            if kept and len(kept)<len(rows): warnings.warn(f"open_task: {len(rows)-len(kept):,} of the {len(rows):,} rows of {name}, split {s!r}, have no label and are left out", stacklevel=4)
+            if kept: return kept
+            hidden += [p for paths in files.values() for p in paths]
+    there = [s for s in layout.splits if s not in splits and next(_files(name, layout, folder, part, s), None)]
+    if hidden: raise LookupError(f"open_task: {name} has no labels in {hidden[0]}, the hidden test of a benchmark, so nothing could be scored; "+(f"give split={' or '.join(map(repr, there))}" if there else 'put a split that has them beside it'))
+    raise FileNotFoundError(f"open_task: no file of {name} in {folder}; looked for {', '.join(p.format(split=' | '.join(splits).join('()') if len(splits)>1 else splits[0], part=part or layout.parts) for p in layout.files)}"+(f"; there is split={' or '.join(map(repr, there))}" if there else ''))
 
-def _rows(layout, path)->list:
-    "Rows of a file by our names; what has no answer is refused when it is asked."
-    named = [_by_our_names(i, r, layout) for i,r in enumerate(_table(path, layout))]
+def _files(name, layout, folder, part, split):
+    "{part: paths} for each pattern and place that has some: the folder, then those in it, the benchmark's own name first."
+    below = sorted((d for d in folder.iterdir() if d.is_dir()), key=lambda d: (name.split('/')[0] not in d.name.casefold().replace('-', ''), d.name))
+    for pattern in layout.files:
+        text = re.escape(pattern.format(split=split, part='\0')).replace(r'\*', '[^/]*')
+        part_of = re.compile(text.replace('\0', '(?P<part>[^/]+)', 1).replace('\0', '(?P=part)'))
+        for home in (folder, *below):
+            found = {}
+            for hit in sorted(home.glob(pattern.format(split=split, part=part or layout.parts))):
+                if hit.is_file() and (m := part_of.fullmatch(hit.relative_to(home).as_posix())): found.setdefault(m.groupdict().get('part', ''), []).append(hit)
+            if found: yield {p: _pieces(hits) for p,hits in found.items()}
+
+def _pieces(hits)->list:
+    "The first of some files; all its pieces where it was cut ('-00000-of-00002')."
+    of = lambda p: (p.parent, re.sub(r'-\d{5}-of-', '-of-', p.name))
+    return [p for p in hits if of(p)==of(hits[0])]
+
+def _of_part(layout, part, paths, several)->list:
+    "Rows of a part by our names; where there may be several parts, each row says which is its own."
+    named = [_by_our_names(i, r, layout) for path in paths for i,r in enumerate(_table(path, layout))]
     made = [layout.row(r) if layout.row else r for r in named]
-    return [r for m in made for r in (m if isinstance(m, list) else [m])]
+    rows = [r for m in made for r in (m if isinstance(m, list) else [m])]
+    return [dict(r, source=part, id=f"{part}/{r.get('id', i)}") for i,r in enumerate(rows)] if part and several else rows
+
+def _answered(row)->bool:
+    "False where the answer is kept back, or where those who were asked did not agree ('-')."
+    a = next((row[k] for k in ('label', 'answers', 'answer') if k in row), None)
+    return a is not None and str(a) not in ('-', '-1', '-1.0') and (a!='' or 'context' in row)
 
 def _table(path, layout):
-    if path.suffix in ('.tsv', '.txt', '.csv'):
-        text = path.read_text(encoding='utf-8-sig')
-        lines = list(csv.reader(text.splitlines(), delimiter=',')) if path.suffix=='.csv' else [l.split('\t') for l in text.splitlines() if l]
-        numbered = [v for v in layout.fields.values() if isinstance(v, int) or isinstance(v, tuple) and isinstance(v[0], int)]
-        if numbered: return [dict(enumerate(l)) for l in lines]
-        return [dict(zip(lines[0], l)) for l in lines[1:]]
+    "Rows of a file as it has them; only a line feed ends a line, for text holds all other breaks."
+    if path.suffix not in ('.tsv', '.txt', '.csv', '.json'): return as_rows(path)
+    text = path.read_bytes().decode('utf-8-sig')
+    cut = [l for l in (l.removesuffix('\r') for l in text.split('\n')) if l.strip()] if path.suffix!='.csv' else ()
     if path.suffix=='.json':
-        text = path.read_text(encoding='utf-8')
         try: whole = json.loads(text)
-        except ValueError: return [json.loads(l) for l in text.splitlines() if l.strip()]
+        except ValueError: return [json.loads(l) for l in cut]
         return whole.get('data', [whole]) if isinstance(whole, dict) else whole
-    return as_rows(path)
+    lines = [l for l in csv.reader(io.StringIO(text, newline='')) if l] if path.suffix=='.csv' else [l.split('\t') for l in cut]
+    theirs = [n for v in layout.fields.values() for n in (v if isinstance(v, tuple) else (v,))]
+    if any(isinstance(n, int) for n in theirs) and not {*lines[0]} & {*theirs}: return [dict(enumerate(l)) for l in lines]
+    return [dict(zip(lines[0], l)) for l in lines[1:]]
 
 def _by_our_names(i, row, layout):
     out = dict(row)

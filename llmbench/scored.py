@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .core import did_you_mean, plain
-from .metrics import metrics as all_metrics, score, suits, value_of
+from .metrics import kept_name, metrics as all_metrics, score, suits, value_of
 from .show import Html, duration, number, table_html
 from .store import read_json, whole, write_json
 
@@ -81,7 +81,7 @@ class Scored:
 
 def _about(metric, columns, options):
     fn = all_metrics.find(metric)
-    return dict(metric=metric if isinstance(metric, str) else fn.__name__, columns=list(columns), better=fn.better, unit=fn.unit, options=options)
+    return dict(metric=kept_name(metric), columns=list(columns), better=fn.better, unit=fn.unit, options=options)
 
 def score_rows(
     frame,    # DataFrame with the columns that the metrics read: answer, target, ...

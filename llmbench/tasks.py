@@ -6,7 +6,7 @@
 __all__ = ['OPTIONS', 'Task', 'windows_of', 'nll_of', 'evaluate', 'weights_mark', 'evaluated', 'scored_answers']
 
 # %% ../nbs/42_tasks.ipynb #1c311fa6
-import copy, shutil, time, warnings
+import copy, itertools, json, shutil, time, warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,13 +18,13 @@ from .answers import choice_logp, encode_choices, longest_input, say, text_nll
 from .chat import with_template
 from .core import did_you_mean, fingerprint, plain
 from .features import as_rows
-from .metrics import suits
+from .metrics import kept_name, suits
 from .overlap import overlap_words, row_overlap
 from .prompts import Shots, fill_template, messages_of, prompt_of
 from .questions import kinds, picked, words_of
 from .scored import Scored, score_rows
 from .show import Live
-from .store import is_made, once, read_json, write_json
+from .store import STAMP, is_made, once, read_json, write_json
 
 # %% ../nbs/42_tasks.ipynb #8724288d
 OPTIONS = dict(delimiter=' ', between='\n\n', system='', chat=False, answers='texts', new=None, stop=None, temperature=0., top_p=1., top_k=0, head=None) # how a task asks, with what is usual
@@ -53,7 +53,7 @@ class Task:
         if (self.tokens is None)==(self.rows is None): raise ValueError(f"{where}: give rows, or tokens to be read")
         for o in self.options:
             if o not in OPTIONS: raise LookupError(f'{where}: '+did_you_mean('option', o, OPTIONS))
-        for m in self.measures.values(): suits(m['metric'], self.kind)
+        for m in self.measures.values(): suits(m['metric'], self.kind), kept_name(m['metric'])
         if self.option('answers') not in ('texts', 'letters'): raise ValueError(f"{where}: answers={self.option('answers')!r} must be 'texts' or 'letters'")
 
     def option(self, name): return self.options.get(name, OPTIONS[name])
@@ -71,7 +71,8 @@ class Task:
 
     @cached_property
     def items(self)->list:
-        "The rows as dicts, by our names of their fields."
+        "The rows as dicts, by our names of their fields; of tokens the documents that have text."
+        if self.tokens is not None: return [dict(id=f'{s}/{i}', source=s, doc=int(i), bytes=int(t.doc_bytes[i])) for s,t in sorted(self.tokens.items()) for i in np.flatnonzero(t.doc_bytes)]
         rows = _renamed(_read(self.rows), self.fields)
         return [_also(r, self.asked.also) for r in rows] if self.asked.also else rows
 
@@ -114,11 +115,9 @@ class Task:
 
     def documents(self):
         "`(source, document number, ids (n,), UTF-8 bytes)` of each document of tokens that has text."
-        for source in sorted(self.tokens):
-            t = self.tokens[source]
-            for i in range(len(t.doc_bytes)):
-                if t.doc_bytes[i]: yield source, i, np.asarray(t.doc(i)[:-1], np.int64), int(t.doc_bytes[i])
+        for r in self.items: yield r['source'], r['doc'], self._ids(r), r['bytes']
 
+    def _ids(self, row): return np.asarray(self.tokens[row['source']].doc(row['doc'])[:-1], np.int64)
     def __len__(self): return sum(int((t.doc_bytes[:]>0).sum()) for t in self.tokens.values()) if self.tokens is not None else len(self.items)
     def __repr__(self): return f"Task({self.name!r}: {self.kind}, {len(self):,} rows, {', '.join(self.measures)}{f', {self.shots} shots' if self.shots else ''})"
 
@@ -169,26 +168,27 @@ def nll_of(model, todo, batch_tokens:int=4096)->np.ndarray:
         at += len(take)
     return out
 
-def _read_tokens(model, task):
-    "Scored rows of documents that are tokens."
-    import pandas as pd
-    start, limit = time.time(), getattr(model.config, 'max_position_embeddings', task.window)
+def _readable(model, task, n):
+    "Refuse documents of tokens that a model cannot read."
+    limit = getattr(model.config, 'max_position_embeddings', task.window)
     if task.window>limit: raise ValueError(f"evaluate: task {task.name!r} has windows of {task.window} tokens, the model reads at most {limit}; lower the task's window")
-    rows = list(task.documents())
-    if not rows: raise ValueError(f"evaluate: task {task.name!r} has no documents with text")
-    top = max((int(ids.max()) for _,_,ids,_ in rows if len(ids)), default=0)
+    if not n: raise ValueError(f"evaluate: task {task.name!r} has no documents with text")
+    top = max((int(ids.max()) for _,_,ids,_ in itertools.islice(task.documents(), n) if len(ids)), default=0)
     if top>=model.config.vocab_size: raise ValueError(f"evaluate: task {task.name!r} has token id {top}, the model knows {model.config.vocab_size}: they belong to different tokenizers")
-    todo = [(r, x, y) for r,(_,_,ids,_) in enumerate(rows) for x,y in windows_of(ids, task.window)]
+
+def _read_tokens(model, task, rows, batch_tokens):
+    "Nats of documents that are tokens."
+    todo = [(k, x, y) for k,i in enumerate(rows) for x,y in windows_of(task._ids(task.items[i]), task.window)]
     was = model.training
     model.eval()
-    nll = np.bincount([r for r,_,_ in todo], weights=nll_of(model, todo), minlength=len(rows))
+    nll = np.bincount([k for k,_,_ in todo], weights=nll_of(model, todo, batch_tokens), minlength=len(rows))
     model.train(was)
-    frame = pd.DataFrame(dict(row=[f'{r[0]}/{r[1]}' for r in rows], source=[r[0] for r in rows], doc=[r[1] for r in rows], nll=nll, bytes=[r[3] for r in rows]))
-    return score_rows(frame, task.measures, task.kind, dict(task=task.name, fingerprint=task.fingerprint, seconds=time.time()-start))
+    return [dict(nll=float(x), bytes=task.items[i]['bytes']) for i,x in zip(rows, nll)]
 
 # %% ../nbs/42_tasks.ipynb #28992804
 def _ask(model, task, tokenizer, rows, batch_tokens): # rows: numbers -> list of dicts, one a row
     "What a model says about some rows."
+    if task.tokens is not None: return _read_tokens(model, task, rows, batch_tokens)
     fn, qs = task.asked, [task.question(i) for i in rows]
     out = [_asked_for(q) for q in qs]
     head = _head(model, task)
@@ -260,15 +260,17 @@ def evaluate(
     progress:bool=False # show how far it is
 )->Scored:
     "Ask a model all rows of a task; a result that was kept for the same task and model is read, not computed again."
-    if task.tokens is not None: return _read_and_keep(_opened(model, task, tokenizer)[0], task, folder)
     if limit is not None and limit<1: raise ValueError(f"evaluate: limit={limit}; give 1 row or more, or None for all")
-    model, tokenizer = _opened(model, task, tokenizer)
-    if tokenizer is None: raise ValueError(f"evaluate: task {task.name!r} holds text, and a model without a folder needs tokenizer=")
-    if task.option('chat') or 'messages' in task.items[0]: tokenizer = with_template(copy.deepcopy(tokenizer)) if not tokenizer.chat_template else tokenizer
-    n = min(limit or len(task.items), len(task.items))
-    inputs = dict(task=task.fingerprint, limit=limit, model=weights_mark(model), train=None if train is None else overlap_words(np.zeros(1), [0], train)['train'], measures=_plain_measures(task.measures))
-    if folder is not None and is_made(folder, inputs): return Scored.open(folder)
-    work = None if folder is None else Path(folder).parent/f".{Path(folder).name}-{fingerprint(inputs)}.parts"
+    model, tokenizer = _opened(model, tokenizer, task.tokens is None or train is not None)
+    if tokenizer is None and (task.tokens is None or train is not None): raise ValueError(f"evaluate: task {task.name!r} {'holds text' if task.tokens is None else 'is to be compared with training text'}, and a model without a folder needs tokenizer=")
+    if task.tokens is None and (task.option('chat') or 'messages' in task.items[0]): tokenizer = with_template(copy.deepcopy(tokenizer)) if not tokenizer.chat_template else tokenizer
+    n, work = min(limit or len(task.items), len(task.items)), None
+    if folder is not None:
+        inputs = _made_of(task, limit)|dict(model=weights_mark(model), tokenizer=_tokenizer_mark(tokenizer) if task.tokens is None else None, train=None if train is None else overlap_words(np.zeros(1), [0], train)['train'])
+        if is_made(folder, inputs): return Scored.open(folder)
+        work = Path(folder).parent/f".{Path(folder).name}-{fingerprint(inputs)}.parts"
+    if task.tokens is not None: _readable(model, task, n)
+    if task.tokens is not None and train is not None: _same_tokenizer(task, tokenizer)
     said, seconds = _asked(model, task, tokenizer, n, batch_tokens, part, work, progress)
     s = _scored(task, said, n, seconds, train, tokenizer)
     if folder is not None:
@@ -276,15 +278,19 @@ def evaluate(
         shutil.rmtree(work, ignore_errors=True)
     return s
 
-def _plain_measures(measures): return {n: {k: v if not callable(v) else v.__qualname__ for k,v in m.items()} for n,m in measures.items()}
+def _made_of(task, limit=None): return dict(task=task.fingerprint, limit=limit, measures=task.measures)
 
-def _read_and_keep(model, task, folder):
-    if folder is None: return _read_tokens(model, task)
-    once(folder, task.fingerprint, lambda out: _read_tokens(model, task)._write(out))
-    return Scored.open(folder)
+def _tokenizer_mark(tokenizer)->str:
+    "What tells one tokenizer from another: all that it does to text, its chat template, the tokens it begins and ends with."
+    does = json.loads(tokenizer.backend_tokenizer.to_str())
+    return fingerprint({k: v for k,v in does.items() if k not in ('truncation', 'padding')}, tokenizer.chat_template, tokenizer.bos_token_id, tokenizer.eos_token_id)
 
-def _opened(model, task, tokenizer):
-    "Model and tokenizer from wherever they are."
+def _same_tokenizer(task, tokenizer):
+    from llmbench.tokens import open_tokenizer
+    for t in task.tokens.values(): t._same(open_tokenizer(tokenizer))
+
+def _opened(model, tokenizer, needed):
+    "Model and tokenizer from wherever they are; a tokenizer that is not needed is not looked for."
     from llmbench.adapters import open_trained
     from llmbench.models import HEADS, load_model, load_tokenizer
     if hasattr(model, 'parameters'): return model, None if tokenizer is None else load_tokenizer(tokenizer)
@@ -295,7 +301,7 @@ def _opened(model, task, tokenizer):
         from transformers import AutoConfig
         kind = (AutoConfig.from_pretrained(home).architectures or [''])[0] if (home/'config.json').exists() else ''
         made = open_trained(folder, next((h for h in HEADS if HEADS[h] and kind.endswith('For'+HEADS[h])), 'seq2seq_lm' if kind.endswith('ForConditionalGeneration') else 'causal_lm'))
-    return made, load_tokenizer(tokenizer) if tokenizer is not None else load_tokenizer(str(home) if folder.is_dir() else model) if task.tokens is None else None
+    return made, load_tokenizer(tokenizer) if tokenizer is not None else load_tokenizer(str(home) if folder.is_dir() else model) if needed else None
 
 def weights_mark(model)->str:
     "What tells one model from another: its configuration, and some numbers of each weight."
@@ -304,7 +310,8 @@ def weights_mark(model)->str:
 
 def _asked(model, task, tokenizer, n, batch_tokens, part, work, progress):
     "{number of row: what was said}, and the seconds it took; parts that are on disk are read."
-    order = sorted(range(n), key=lambda i: (-sum(len(v) for v in task.items[i].values() if isinstance(v, str)), i))
+    size = lambda r: sum(len(v) for v in r.values() if isinstance(v, str)) if task.tokens is None else r['bytes']
+    order = sorted(range(n), key=lambda i: (-size(task.items[i]), i))
     parts, said, seconds = [order[a:a+part] for a in range(0, n, part)], {}, 0.
     bar = Live(task.name, n) if progress else None
     for k,rows in enumerate(parts):
@@ -328,17 +335,18 @@ def _scored(task, said, n, seconds, train, tokenizer):
     frame, meta = pd.DataFrame(rows), dict(task=task.name, fingerprint=task.fingerprint, seconds=seconds, shots=task.shots)
     if train is not None:
         from llmbench.tokens import open_tokenizer
-        words = [[v for v in task.items[i].values() if isinstance(v, str)] for i in range(n)]
-        share = row_overlap(words, train, open_tokenizer(tokenizer) if isinstance(train, dict) else None)
+        tok = open_tokenizer(tokenizer) if isinstance(train, dict) or task.tokens is not None else None
+        words = [[v for v in r.values() if isinstance(v, str)] if task.tokens is None else [tok.decode(task._ids(r).tolist(), skip_special_tokens=False)] for r in task.items[:n]]
+        share = row_overlap(words, train, tok)
         frame['overlap'], meta['overlap'] = share, overlap_words(share, frame.row, train)
         if meta['overlap']['rows']: warnings.warn(f"task {task.name!r}: {meta['overlap']['rows']:,} of {n:,} rows stand in the training text; the result says so, and the column `overlap` tells which", stacklevel=3)
     return score_rows(frame, task.measures, task.kind, meta)
 
 def evaluated(run, task:Task)->bool:
-    "True if the run already holds this task's result."
-    folder = run.folder/'evals'/task.name
-    if task.tokens is not None: return is_made(folder, task.fingerprint)
-    return (folder/'meta.json').exists() and read_json(folder/'meta.json').get('fingerprint')==task.fingerprint
+    "True if the run already holds this task's result, of all rows and with the same measures."
+    stamp = run.folder/'evals'/task.name/STAMP
+    made = read_json(stamp)['inputs'] if stamp.exists() else None
+    return isinstance(made, dict) and all(made.get(k)==v for k,v in plain(_made_of(task)).items())
 
 # %% ../nbs/42_tasks.ipynb #5c0a4e02
 def scored_answers(

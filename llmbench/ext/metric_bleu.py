@@ -29,7 +29,6 @@ def _of(s):
     s = np.asarray(s, float)
     c, r, match, total = s[..., 0], s[..., 1], s[..., 2:6], s[..., 6:10]
     if (s>0).all(): return (100*np.exp(np.minimum(0, 1-r/c)+np.log(match/total).mean(-1)))[()] # nothing to be smoothed: the usual case, three times as fast
-    if (s>0).all(): return (100*np.exp(np.minimum(0, 1-r/c)+np.log(match/total).mean(-1)))[()] # nothing to be smoothed: the usual case, three times as fast
     halvings = 2.**np.cumsum((match==0) & (total>0), -1)
     share = over(np.where(match>0, match, 1/halvings), total)
     mean = np.where(total>0, np.log(np.where(total>0, share, 1)), -np.inf).mean(-1)
