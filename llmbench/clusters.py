@@ -92,7 +92,7 @@ def put_back(task:dict)->dict:
 def run_task(task:dict)->int:
     "Do one point in a process of its own and wait for it: what a cluster's job does. A SIGTERM to the job (`scancel`) is passed on: submitit would ignore it, and the point would be killed half a minute later without a word."
     task = put_back(task)
-    p = server(task['env'], stderr=subprocess.DEVNULL)
+    p = server(task['env']|dict.fromkeys((task.get('aside') or {}).values()), stderr=subprocess.DEVNULL)
     mine = threading.current_thread() is threading.main_thread()
     old = signal.signal(signal.SIGTERM, lambda *_: p.send_signal(signal.SIGTERM)) if mine else None
     try:
@@ -121,7 +121,7 @@ class Submitit:
     cluster = 'slurm'
     def __init__(self, folder, slots:list, options:dict):
         submitit = need('submitit', extra='cluster')
-        self.slots, self.queue = len(slots), []
+        self.slots, self.queue, self.aside = len(slots), [], set()
         logging.getLogger('submitit').setLevel(logging.ERROR)                 # it warns at every look where Slurm keeps no accounts
         try: self.executor = submitit.AutoExecutor(folder=str(Path(folder).absolute()/'jobs'), cluster=self.cluster)
         except RuntimeError as e: raise OSError(f"where='slurm': {e}. Run this where `sbatch` and `srun` are, or try the sweep with where='local-submitit'") from e
@@ -140,6 +140,7 @@ class Submitit:
     def start(self, task, slot):
         handle = dict(task=set_aside(task), job=None, since=time.time())
         self.queue.append(handle)
+        self.aside.update(handle['task']['aside'].values())
         return handle
 
     def flush(self, tries=4):
@@ -172,7 +173,8 @@ class Submitit:
         h['told'] = h.get('told') or time.time()
         if h['job'] is not None: h['job'].cancel(check=False)
 
-    def close(self): pass
+    def close(self):
+        for n in self.aside: os.environ.pop(n, None)
 
 @clusters(name='slurm')
 class Slurm(Submitit): "Jobs of Slurm: several points at once are one job array; options are those of sbatch as submitit names them (slurm_partition, gpus_per_node, timeout_min, ...)."

@@ -74,13 +74,23 @@ def test_json_is_json(done):
     for args in (['ls', folder], ['ls', folder, 'status=done'], ['show', folder/'s'], ['show', point], ['report', folder/'s'], ['run', 'prepare', '--list'], ['doctor'], ['lab'], ['completion', 'bash']):
         result = cli(*args, '--json')
         assert result.returncode in (0, 1) and json.loads(result.stdout), args
-    assert len(json.loads(cli('ls', folder, '--json').stdout))==3
+    rows = json.loads(cli('ls', folder, '--json').stdout)
+    assert [r['kind'] for r in rows]==['sweep']+['point']*3 and rows[0]['status']=='done' and len(json.loads(cli('ls', folder, 'kind=sweep', '--json').stdout))==1
+    assert 'nothing is left to do' in cli('resume', folder/'s').stdout
+
+
+def test_a_reader_who_has_enough_is_no_error(done):
+    ours, other = os.pipe()
+    os.close(ours)
+    result = subprocess.run([LLMBENCH, 'ls', done[0], '--json'], stdout=other, stderr=subprocess.PIPE, text=True)
+    os.close(other)
+    assert (result.returncode, result.stderr)==(0, '')
 
 
 @pytest.mark.parametrize('args, code, said', [
     (['ls', 'no-such-folder'], 2, 'no-such-folder'), (['show', '.'], 2, 'not a run'), (['run', 'prepar'], 2, "Did you mean 'prepare'"), (['nonsense'], 2, 'invalid choice'), (['sweep', 'prepare'], 2, '-s NAME=VALUES'),
     (['sweep', 'prepare', '-s', 'vocabs=1,2'], 2, "Did you mean 'vocab'"), (['run', 'prepare', '-f', 'none.yaml'], 2, 'none.yaml'), (['new', 'a job'], 2, 'no name'), (['verify', 'nowhere'], 2, 'nowhere'),
-    (['sweep', 'prepare', '-s', 'vocab=5..2'], 2, '1e-4..1e-2 log'), (['run', 'prepare', '-o', 's4://bucket/x'], 2, 's3')])
+    (['sweep', 'prepare', '-s', 'vocab=5..2'], 2, '1e-4..1e-2 log'), (['sweep', 'prepare', '-s', 'vocab=512', '--retries', '-1'], 2, 'retries=-1'), (['verify', 'nowhere', '-o', 's4://bucket/x'], 2, 's3'), (['run', 'prepare', '-o', 's4://bucket/x'], 2, 's3')])
 def test_wrong_commands_say_what_to_do(args, code, said, tmp_path):
     result = cli(*args, cwd=tmp_path)
     assert result.returncode==code and said in result.stderr and 'Traceback' not in result.stderr, result.stderr
@@ -88,8 +98,15 @@ def test_wrong_commands_say_what_to_do(args, code, said, tmp_path):
 
 
 def test_exit_codes_tell_failed_from_stopped(tmp_path):
-    failed = cli('sweep', f'{sys.executable} -c "import sys; sys.exit({{k}})"', '-s', 'k=0,4', '-o', tmp_path/'s')
-    assert failed.returncode==1 and 'exit code 4' in failed.stdout
+    "And a secret is in nothing that a sweep of commands prints or writes, though the commands say it."
+    code = "import sys; print(sys.argv[1]); print(sys.argv[1], file=sys.stderr); sys.exit(int(sys.argv[2]))"
+    command = [LLMBENCH, 'sweep', f'{sys.executable} -c "{code}" {{hf_token}} {{k}}', '-s', 'k=0,4,75', '-p', 'hf_token=not-for-the-eyes-of-others', '-o', str(tmp_path/'s'), '--retries', '0', '--pause', '0']
+    failed = subprocess.run(command, capture_output=True, text=True)
+    assert failed.returncode==1 and 'exit code 4' in failed.stdout and '[hf_token hidden]' in failed.stdout, failed.stderr
+    assert [len(p['attempts']) for p in map(read_json, (tmp_path/'s').rglob('point.json'))]==[1]*3 # 75 asks for another try; --retries 0 says no
+    again = cli('resume', tmp_path/'s')
+    assert again.returncode==2 and 'is a sweep (failed)' in again.stderr and 'hf_token=[hf_token hidden]' in again.stderr
+    assert not [p for p in [failed.stdout, failed.stderr, again.stderr, *(p.read_text() for p in (tmp_path/'s').rglob('*') if p.is_file())] if 'eyes-of-others' in p]
     write_json(tmp_path/'dead'/'run.json', dict(kind='notebook', status='running', pid=2**22-1, host=os.uname().nodename, started=0.))
     shown = cli('show', tmp_path/'dead')
     assert shown.returncode==3 and json.loads(shown.stdout)['status']=='dead'
@@ -166,10 +183,11 @@ def test_a_job_of_ones_own_runs_with_parameters_from_a_file_and_its_results_go_e
     (tmp_path/'text.jsonl').write_text(''.join(json.dumps(dict(text='a'*n))+'\n' for n in (5, 50, 500)))
     (tmp_path/'p.yaml').write_text('data: mine=text.jsonl\nlongest: 5\n')
     (tmp_path/'store').mkdir()
-    result = cli('run', f'file://{tmp_path}/mine.ipynb', '-f', 'p.yaml', '-p', 'longest=100', '-o', f'file://{tmp_path}/store/mine', cwd=tmp_path)
+    result = cli('run', f'file://{tmp_path}/mine.ipynb', '-f', 'p.yaml', '-p', 'longest=100', '-o', f'file://{tmp_path}/store/mine', '--price', '2.5 EUR', cwd=tmp_path)
     assert result.returncode==0 and result.stdout.strip()=='2 documents', result.stderr
     kept = read_json(tmp_path/'store'/'mine'/'run.json')
-    assert kept['status']=='done' and kept['parameters']['longest']==100 and kept['results']['documents']==2 and len(kept['inputs'])==1
+    assert kept['status']=='done' and kept['parameters']['longest']==100 and kept['results']['documents']==2 and len(kept['inputs'])==1 and kept['cost']['currency']=='EUR'
+    assert cli('resume', f'file://{tmp_path}/store/mine', cwd=tmp_path).stdout==result.stdout # it is done; an address names the folder where it worked
     assert (tmp_path/'store'/'mine'/'mine.ipynb').exists()
     missing = cli('run', 'mine.ipynb', '-o', 'abs://account.blob.core.windows.net/box/x', cwd=tmp_path) # its package is not among ours
     assert missing.returncode in (1, 2) and 'papermill' in missing.stderr and 'Traceback' not in missing.stderr
@@ -278,11 +296,15 @@ def job(folder, code='print(lr*2)'):
 
 
 def test_the_array_script_does_the_point_of_its_number(tmp_path):
-    job(tmp_path)
+    job(tmp_path, "print(lr*2)\nif lr<1: raise RuntimeError('training stopped: loss is nan')")
     env = {**os.environ, 'PATH': f"{Path(LLMBENCH).parent}{os.pathsep}{os.environ['PATH']}", 'JOB': 'job.ipynb'}
     result = subprocess.run(['bash', STATIC/'slurm_array.sh'], cwd=tmp_path, env={**env, 'SLURM_ARRAY_TASK_ID': '2'}, capture_output=True, text=True, timeout=120)
     assert result.returncode==0 and result.stdout.strip()=='8.0', result.stderr
     assert read_json(tmp_path/'runs'/'array'/'b'/'run.json')['parameters']['lr']==4.
+    (tmp_path/'scontrol').write_text('#!/bin/sh\ntouch requeued\n')
+    (tmp_path/'scontrol').chmod(0o755)
+    failed = subprocess.run(['bash', STATIC/'slurm_array.sh'], cwd=tmp_path, env={**env, 'PATH': f"{tmp_path}{os.pathsep}{env['PATH']}", 'SLURM_ARRAY_TASK_ID': '1', 'SLURM_JOB_ID': '7'}, capture_output=True, text=True, timeout=120)
+    assert failed.returncode==1 and 'training stopped' in failed.stderr and not (tmp_path/'requeued').exists() # its words are not its status
     assert subprocess.run(['bash', STATIC/'slurm_array.sh'], cwd=tmp_path, env={**env, 'SLURM_ARRAY_TASK_ID': '3'}, capture_output=True).returncode==2
 
 

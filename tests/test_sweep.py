@@ -19,7 +19,7 @@ from llmbench.sweep import Sweep, sweep
 
 LLMBENCH = str(Path(sys.executable).parent/'llmbench')
 JOBS = '''
-import json, os, signal, time
+import json, os, signal, sys, time
 from pathlib import Path
 from llmbench.store import append_jsonl
 
@@ -39,6 +39,8 @@ def killed(k, folder):
     return k
 
 def always_killed(k): os.kill(os.getpid(), signal.SIGKILL)
+
+def leaves(k): sys.exit('bad config: out of memory is not what this is')
 
 def bug(k): raise ValueError(f'no root of {k}')
 
@@ -61,7 +63,9 @@ def nap(folder):
     (folder/'begun').touch()
     time.sleep(120)
 
-def square(x, y=0): return dict(loss=(x-1)**2+y, extra='text')
+def square(x, y=0, hf_token=''):
+    print('signed', hf_token)
+    return dict(loss=(x-1)**2+y, extra='text', signed=len(hf_token), said=hf_token)
 '''
 
 
@@ -92,14 +96,15 @@ def test_each_accelerator_serves_one_point_at_a_time(jobs, tmp_path):
     assert apart[0][0]<apart[1][1] and apart[1][0]<apart[0][1]                # the two worked at the same time
 
 
-@pytest.mark.parametrize('name, tries, status', [('killed', 2, 'done'), ('memory', 2, 'done'), ('silent', 2, 'done'), ('bug', 1, 'failed'), ('always_killed', 3, 'failed')])
+@pytest.mark.parametrize('name, tries, status', [('killed', 2, 'done'), ('memory', 2, 'done'), ('silent', 2, 'done'), ('bug', 1, 'failed'), ('leaves', 1, 'failed'), ('always_killed', 3, 'failed')])
 def test_faults_of_the_machine_are_tried_again_those_of_the_code_are_not(jobs, name, tries, status, tmp_path):
     s = go(f'{jobs}:{name}', dict(k=[7]), tmp_path/'s', patience=20.)
     p, = s.points()
     assert (p['status'], len(p['attempts']))==(status, tries), p
-    assert [a['fault'] for a in p['attempts']]==['code' if name=='bug' else 'machine']*(tries-1)+[dict(bug='code', always_killed='machine').get(name, '')]
+    assert [a['fault'] for a in p['attempts']]==['machine']*(tries-1)+[dict(bug='code', leaves='code', always_killed='machine').get(name, '')]
     assert (p['value']==7) if status=='done' else s.status=='failed'
     if name=='bug': assert p['reason']=='ValueError: no root of 7'
+    if name=='leaves': assert p['reason'].startswith('SystemExit: bad config')
     if name=='always_killed':                                                 # each pause is longer than the one before
         begun = [a['started'] for a in p['attempts']]
         assert begun[2]-begun[1]-p['attempts'][1]['seconds']>.08>0.05>.9*(begun[1]-begun[0]-p['attempts'][0]['seconds'])-.05
@@ -133,7 +138,7 @@ result(loss=10.-k, kernel=os.getpid())
 
 # --- stopping and going on
 
-def command(tmp_path, n=6, seconds=1.):
+def command(tmp_path, n=6, seconds=.6):
     "A sweep of sleeping commands; each leaves a file a time it was begun."
     script = f"import sys, time; open(sys.argv[2]+'/begun', 'a').write('x'); time.sleep({seconds}); print(sys.argv[1])"
     (tmp_path/'nap.py').write_text(script)
@@ -219,10 +224,13 @@ def place_of(tmp_path):
 
 @pytest.mark.parametrize('where', ['local-submitit', pytest.param('ray', marks=pytest.mark.skipif(not os.environ.get('LLMBENCH_SLOW'), reason='two minutes, most of them the start of Ray; LLMBENCH_SLOW=1 runs it'))])
 def test_the_same_sweep_elsewhere(where, jobs, tmp_path, place_of):
-    space = dict(x=[0, 5], y=[0])
-    here = go(f'{jobs}:square', space, tmp_path/'here')
+    space, fixed = dict(x=[0, 5], y=[0]), dict(hf_token='not-for-the-eyes-of-others')
+    here = go(f'{jobs}:square', space, tmp_path/'here', fixed=fixed)
     place_of(where)
-    there = go(f'{jobs}:square', space, tmp_path/'there', where=where, at_once=2)
+    there = go(f'{jobs}:square', space, tmp_path/'there', where=where, at_once=2, fixed=fixed)
+    for s in (here, there):                                                   # the job had it, no file has: neither the sweep's, nor the point's, nor what submitit keeps
+        assert [read_json(s.folder/f/'run.json')['results']['signed'] for f in s.table().folder]==[26, 26] and all('[hf_token hidden]' in (s.folder/f/'log.txt').read_text() for f in s.table().folder)
+        assert not [p for p in s.folder.rglob('*') if p.is_file() and b'eyes-of-others' in p.read_bytes()]
     same = ['point', 'status', 'value', 'x', 'y', 'tries', 'folder']
     assert here.table()[same].equals(there.table()[same]) and there.counts()=={'done': 2}
     hurt = go(f'{jobs}:killed', dict(k=[1]), tmp_path/'hurt', where=where)
@@ -260,6 +268,37 @@ def test_the_same_sweep_on_slurm(jobs, tmp_path):
 def test_where_slurm_is_not_that_is_said(jobs, tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', str(tmp_path))
     with pytest.raises(OSError, match="local-submitit"): go(f'{jobs}:square', dict(x=[1]), tmp_path/'s', where='slurm')
+
+
+def script(path, text):
+    path.write_text(f'#!/bin/sh\n{text}\n')
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize('option, said', [(dict(slurm_partition='gpux'), 'Invalid partition name'), (dict(slurm_partion='gpu'), "Did you mean 'slurm_partition'"), (dict(timeout_min='soon'), 'timeout_min')])
+def test_what_slurm_refuses_is_one_sentence(option, said, jobs, tmp_path, monkeypatch):
+    "An sbatch that says what Slurm 22.05 says of a partition that is not there."
+    bin = tmp_path/'bin'
+    bin.mkdir()
+    script(bin/'sbatch', "echo 'sbatch: error: invalid partition specified: gpux' >&2\necho 'sbatch: error: Batch job submission failed: Invalid partition name specified' >&2\nexit 1")
+    for name in ('srun', 'scancel', 'sacct', 'squeue'): script(bin/name, 'exit 0')
+    monkeypatch.setenv('PATH', f"{bin}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises((OSError, ValueError, LookupError), match=said): go(f'{jobs}:square', dict(x=[1]), tmp_path/'s', where='slurm', **option)
+    if 'slurm_partition' in option: assert Sweep(tmp_path/'s').status=='failed' and Sweep(tmp_path/'s').counts()=={'stopped': 1}
+
+
+def test_a_sweep_of_another_machine_is_dead_without_a_sign_of_life(tmp_path):
+    from llmbench.sweep import _alone
+    at = dict(id='a', number=0)
+    write_json(tmp_path/'sweep.json', dict(kind='sweep', status='running', pid=1, host='another-machine', started=1.))
+    write_json(tmp_path/'points'/'a'/'point.json', at|dict(status='running', attempts=[]))
+    (tmp_path/'points.jsonl').write_text(json.dumps(at|dict(parameters={}))+'\n')
+    (tmp_path/'alive').touch()
+    assert (Sweep(tmp_path).status, Sweep(tmp_path).counts())==('running', {'running': 1})
+    with pytest.raises(FileExistsError, match='on another-machine works'): _alone(tmp_path)
+    os.utime(tmp_path/'alive', (1, 1))                                        # as after the restart of a container, which has another name
+    assert (Sweep(tmp_path).status, Sweep(tmp_path).counts())==('dead', {'dead': 1})
+    _alone(tmp_path)
 
 
 def test_options_of_a_place_are_checked(jobs, tmp_path):
