@@ -70,6 +70,9 @@ def _choose(trial, name, values):
     return trial.suggest_float(name, lo, hi, log=log)
 
 # %% ../nbs/53_tune.ipynb #dfe68d79
+_NO_GOOD = (FloatingPointError, MemoryError, ValueError) # what training says of values that cannot be trained with: an answer, not a fault
+_PRUNED = 'pruned by the search'
+
 class _Prune(Callback):
     "Tell Optuna what the run has logged, as shares of the budget; stop the run if it says so."
     def __init__(self, trial, metric:str, sign:float, told:set): self.trial, self.metric, self.sign, self.told, self.size = trial, metric, sign, told, 0
@@ -83,9 +86,9 @@ class _Prune(Callback):
             if share in (None, 100) or share in self.told or self.metric not in row: continue
             self.told.add(share)
             if math.isfinite(row[self.metric]): self.trial.report(self.sign*row[self.metric], share)
-        if self.told and self.trial.should_prune(): learner.stop(f'pruned by the search at step {learner.step+1}')
+        if self.told and self.trial.should_prune(): learner.stop(f'{_PRUNED} at step {learner.step+1}')
 
-def _score(run, metric, recipe):
+def _score(run, metric):
     "The last value of a metric that a run has logged."
     rows = run.metrics()
     if metric not in rows: raise LookupError(f'tune: {run.folder}: '+did_you_mean('metric', metric, [c for c in rows if c not in ('step', 'tokens', 'seconds')]))
@@ -113,7 +116,9 @@ def tune(
     job = dict(recipe=recipe, space=space, folder=folder, trials=trials, metric=metric, sign=-1. if higher else 1., seed=seed, prune=prune)
     if jobs>1: _side_by_side(job, tokens, fit, options, jobs)
     else: _search(job, fit or _fit(tokens, options))
-    return Tuning(folder)
+    ended = (found := Tuning(folder)).table()
+    if len(ended) and (ended.state=='fail').all(): raise ValueError(f"tune: none of the {len(ended)} trials could be trained. The first: {ended.reason[0]}. Choose other values, and another folder")
+    return found
 
 def _search(job, fit, callbacks=()):
     "Trials until there are enough; any number of processes may do this in one folder."
@@ -125,16 +130,23 @@ def _next(study, job):
     lock = need('optuna.storages.journal').JournalFileOpenLock(str(job['folder']/'next'))
     lock.acquire()
     try:
-        known = study.get_trials(deepcopy=False)
-        trial = _adopt(study, known)
-        if trial is None and len(known)>=job['trials']: return None
-        study.sampler = _sampler(job['seed'], len(known) if trial is None else trial.number)
-        trial = trial or study.ask()
-        trial.set_user_attr('who', dict(host=socket.gethostname(), pid=os.getpid(), since=time.time()))
-        made = changed(job['recipe'], {k: _choose(trial, k, v) for k,v in job['space'].items()})
-        trial.set_user_attr('recipe', made.fingerprint)
-        return trial, made, known
+        while True:
+            known = study.get_trials(deepcopy=False)
+            trial = _adopt(study, known)
+            if trial is None and len(known)>=job['trials']: return None
+            study.sampler = _sampler(job['seed'], len(known) if trial is None else trial.number)
+            trial = trial or study.ask()
+            trial.set_user_attr('who', dict(host=socket.gethostname(), pid=os.getpid(), since=time.time()))
+            drawn = {k: _choose(trial, k, v) for k,v in job['space'].items()}
+            try: made = changed(job['recipe'], drawn)
+            except ValueError as e: _fail(study, trial, e); continue            # each is possible, together they are not
+            trial.set_user_attr('recipe', made.fingerprint)
+            return trial, made, known
     finally: lock.release()
+
+def _fail(study, trial, error):
+    trial.set_user_attr('reason', str(error))
+    study.tell(trial, state=need('optuna').trial.TrialState.FAIL)
 
 def _one(study, trial, made, known, job, fit, callbacks, ends):
     "Train one trial, or take what has been trained already, and tell Optuna."
@@ -149,11 +161,10 @@ def _one(study, trial, made, known, job, fit, callbacks, ends):
         return study.tell(trial, twin.value if twin.state!=ends.FAIL else None, twin.state)
     pruner = _Prune(trial, metric, sign, next((set(t.intermediate_values) for t in known if t.number==trial.number), set()))
     try: run = fit(made, folder/'runs'/made.fingerprint, [pruner, *callbacks])
-    except FloatingPointError as e:                                         # a loss that is not finite is an answer: these values are no good
-        trial.set_user_attr('reason', str(e))
-        return study.tell(trial, state=ends.FAIL)
-    done = run.metrics().step.max()>=made.steps
-    study.tell(trial, sign*_score(run, metric, made) if done else None, ends.COMPLETE if done else ends.PRUNED)
+    except _NO_GOOD as e: return _fail(study, trial, e)
+    if run.record.get('stopped_early', '').startswith(_PRUNED): return study.tell(trial, state=ends.PRUNED)
+    if math.isfinite(score := sign*_score(run, metric)): return study.tell(trial, score)
+    _fail(study, trial, f'{metric} ends as {score}')
 
 # %% ../nbs/53_tune.ipynb #0256d307
 def _fit(tokens, options):
