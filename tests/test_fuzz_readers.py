@@ -106,14 +106,33 @@ def test_one_bad_record_costs_one_record(tmp_path, end):
         left.append(sum(isinstance(r, dict) for r in each(reader_of(f'x.{end}')(tmp_path/f'x.{end}'))))
     assert np.median(left)>=n-1, left
 
-def test_a_damaged_row_group_or_batch_costs_itself(tmp_path):
-    for end,find in (('parquet', lambda b: pq.ParquetFile(io.BytesIO(b)).metadata.row_group(1).column(0).data_page_offset), ('arrow', lambda b: b.index(TEXTS[4].encode())-60)):
-        data = bytearray(files()[end][0])
-        at = find(data)
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(places=st.lists(st.tuples(st.integers(2, 40), st.integers(0, 60)), max_size=3), end=st.sampled_from(['csv', 'json']), columns=st.sampled_from([1, 2]))
+def test_every_line_of_a_table_and_every_member_of_a_list_has_its_account(tmp_path, places, end, columns):
+    "Stray quotes, which swallow what follows: the records are counted by their lines."
+    lines = ['text,n'[:-2 if columns==1 else None], *(f'text {i} goes on'+f',{i}'*(columns-1) for i in range(40))] if end=='csv' else ['[', *(json.dumps(dict(text=f'text {i} goes on', tags=[{'text': f'not {i}'}, {'a': 1}], n=i))+',' for i in range(40))]
+    if end=='csv': places = [(line, at%9) for line,at in places] # before a letter: no quote closes another
+    for line,at in places: lines[line] = lines[line][:at]+'"'+lines[line][at:]
+    (tmp_path/f'x.{end}').write_text('\n'.join(lines).rstrip(',')+']'*(end=='json'))
+    rows = list(each(reader_of(f'x.{end}')(tmp_path/f'x.{end}')))
+    hurt = {n for n,_ in places}
+    assert len(rows)==40
+    kept = {r['text'] for r in rows if isinstance(r, dict)}
+    if columns==2 or end=='json': assert kept>={f'text {i} goes on' for i in range(40) if i+1 not in hurt}
+    assert len(kept)==sum(isinstance(r, dict) for r in rows) and not any(t.startswith('not') for t in kept)
+
+def packed(b):
+    with pa.ipc.new_file(b, table().schema, options=pa.ipc.IpcWriteOptions(compression='zstd')) as w: w.write_table(table(), 4)
+
+def test_a_damaged_row_group_or_batch_costs_its_rows_and_counts_them(tmp_path):
+    group, zstd = lambda b: pq.ParquetFile(io.BytesIO(b)).metadata.row_group(1).column(0).data_page_offset, b'\x28\xb5\x2f\xfd'
+    for end,data,find in (('parquet', files()['parquet'][0], group), ('arrow', files()['arrow'][0], lambda b: b.index(TEXTS[4].encode())-60), ('arrow', made(packed), lambda b: b.index(zstd, b.index(zstd, len(b)*2//5)+1))):
+        data, at = bytearray(data), find(data)
         data[at:at+12] = b'\xff'*12
         (tmp_path/f'x.{end}').write_bytes(data)
         rows = list(each(reader_of(f'x.{end}')(tmp_path/f'x.{end}')))
-        assert sum(isinstance(r, dict) for r in rows)==N-4 and sum(isinstance(r, llmbench.readers.Reject) for r in rows)==1, end
+        kept, lost = [r['_line'] for r in rows if isinstance(r, dict)], [r.line for r in rows if isinstance(r, llmbench.readers.Reject)]
+        assert (len(kept), len(lost))==(N-4, 4) and sorted(kept+lost)==[*range(1, N+1)], end
 
 anything = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20), lambda x: st.lists(x, max_size=4) | st.dictionaries(st.text(max_size=5), x, max_size=4), max_leaves=8)
 

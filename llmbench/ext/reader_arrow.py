@@ -6,14 +6,20 @@
 __all__ = ['arrow_file']
 
 # %% ../../nbs/ext/reader_arrow.ipynb #0e889de6
+import struct
+
 from ..files import Reject, seekable, sound_table
-from ..readers import readers
+from ..readers import lost_rows, most_rows, readers
 
 # %% ../../nbs/ext/reader_arrow.ipynb #651ad59d
-def _batches(path):
-    "Functions that give the batches of an Arrow file or stream, one each."
+def _opened(path):
     import pyarrow as pa
-    held = pa.BufferReader(f) if isinstance(f := seekable(path), bytes) else pa.OSFile(f) if isinstance(f, str) else f
+    f = seekable(path)
+    return pa.OSFile(f) if isinstance(f, str) else f
+
+def _batches(held):
+    "Functions that give the batches of an Arrow file, one each; or the batches of a stream."
+    import pyarrow as pa
     try:
         file = pa.ipc.open_file(held)
         return (lambda i=i: file.get_batch(i) for i in range(file.num_record_batches))
@@ -23,27 +29,48 @@ def _batches(path):
         held.seek(0)
         return iter(pa.ipc.open_stream(held).read_next_batch, None)
 
+def _lengths(held)->list:
+    "The rows of the batches as their heads say, as far as these can be read."
+    import pyarrow as pa
+    at = lambda form,i: struct.unpack_from(form, head, i)[0]
+    def field(table, k): return table+at('<H', table-at('<i', table)+4+2*k) # of a table in the head, a FlatBuffer
+    out = []
+    held.seek(0)
+    held.seek(8 if held.read(6)==b'ARROW1' else 0)
+    try:
+        for m in pa.ipc.MessageReader.open_stream(held):
+            head = m.metadata.to_pybytes()
+            batch = field(at('<I', 0), 2)
+            if m.type=='record batch': out.append(at('<q', field(batch+at('<I', batch), 0)))
+    except (pa.ArrowException, OSError, ValueError, MemoryError, struct.error) as e:
+        if isinstance(e, OSError) and e.errno is not None: raise
+    return out
+
 @readers(name='.arrow')
 @readers(name='.ipc')
 @readers(name='.feather')
 def arrow_file(path):
     "The rows of an Arrow file or stream."
     import pyarrow as pa
-    n, k, odd = 0, 0, (pa.ArrowException, OSError, ValueError, MemoryError)
-    try: batches = _batches(path)
+    n, k, odd, told = 0, 0, (pa.ArrowException, OSError, ValueError, MemoryError), None
+    try: held = _opened(path); most = most_rows(held); batches = _batches(held)
     except odd as e:
         if isinstance(e, OSError) and e.errno is not None: raise
         yield Reject('not Arrow, or damaged', 0, str(e)[:80]); return
     while True:
-        k, b = k+1, None
+        k, b, got = k+1, None, None
         try:
             b = next(batches, None)
             if b is None: return
-            t = sound_table(pa.Table.from_batches([b() if callable(b) else b]))
+            got = b() if callable(b) else b
+            t = sound_table(pa.Table.from_batches([got]))
         except StopIteration: return
         except odd as e:
             if isinstance(e, OSError) and e.errno is not None: raise
-            yield Reject('damaged batch of an Arrow file', n+1, f'batch {k}: {e}'[:80])
+            if got is None and told is None: told = _lengths(_opened(path))
+            lost = lost_rows('damaged batch of an Arrow file', n+1, got.num_rows if got is not None else (told[k-1:k] or [0])[0], most, f'batch {k}: {e}')
+            most, n = most-len(lost), n+len(lost)
+            yield lost
             if not callable(b): return
             continue
         yield t.append_column('_line', pa.array(range(n+1, n+1+len(t)), pa.int64()))

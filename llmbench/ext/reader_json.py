@@ -25,21 +25,48 @@ def json_file(path, encoding='utf-8', limit=RECORD):
     except (ValueError, RecursionError, AttributeError, TypeError): yield from json_lines(path, encoding, limit); return
     yield {**row, '_line': 1} if isinstance(row, dict) else Reject('not a JSON object', 1, str(row)[:80])
 
+_FIRST, _LATER = (re.compile(p+r'([\s,]*)(?=[^\s,\]])') for p in (r'\s*\[', r'\s*,'))
+_KEY = re.compile(r'\{\s*("(?:[^"\\]|\\.){0,200}")')
+_scan = json.JSONDecoder().raw_decode
+
+def _next_like(row, gap, start):
+    "A pattern of the comma before an object that stands behind the same gap and begins with the same key: what is inside a broken member does not, as a rule."
+    m = _KEY.search(start)
+    keys = {json.dumps(k, ensure_ascii=e) for e in (True, False) for k in list(row)[:1]} or {m[1] if m else '"'}
+    return re.compile(','+(re.escape(gap) if '\n' in gap else r'\s*')+r'(?=\{\s*(?:'+'|'.join(map(re.escape, sorted(keys)))+'))')
+
+def _member(text, at, n, more, limit):
+    "(member n or a Reject, where it ends or its start lies, the gap before it) of a list; None if the text must go on first."
+    m = (_LATER if n>1 else _FIRST).match(text, at)
+    if m is None: return None if re.fullmatch(r'\s*[\[,]?\s*\]?\s*', rest := text[at:at+80]) else (Reject('not JSON', n, rest.lstrip()), at, '')
+    start, gap = text[m.end():m.end()+80], m[1]
+    try: row, end = _scan(text, m.end())
+    except (ValueError, RecursionError) as e:
+        if isinstance(e, RecursionError) or not more or not e.msg.startswith('Unterminated') and e.pos+16<len(text): return Reject('not JSON', n, start), m.end(), gap # whatever follows
+        return None if len(text)-at<=limit else (too_long(limit, n, start.encode('utf-8', 'replace')), m.end(), gap)
+    if end==len(text) and more: return None # a number could go on
+    if isinstance(row, dict): return row, end, gap
+    return (Reject('not a JSON object', n, str(row)[:80]), end, None) if re.match(r'\s*[,\]]', text[end:end+80]) else (Reject('not JSON', n, start), m.end(), gap)
+
 def _json_list(path, encoding, limit):
-    "The members of one JSON list; after the first that is not JSON the rest of the file is one reject."
-    scan, text, n = json.JSONDecoder().raw_decode, '', 0
+    "The members of one JSON list; behind one that is not JSON the next is looked for that begins like the last sound one."
+    text, n, like, last = '', 0, None, {}
     decode = codecs.getincrementaldecoder('utf-8-sig' if re.match(r'(?i)utf', encoding) else encoding)('replace').decode
     try:
         with open_bytes(path) as f:
             for chunk in itertools.chain(utf8_chunks(iter(partial(f.read, 2**20), b''), encoding), [b'']):
                 text, at = text+decode(chunk, not chunk), 0
-                while m := re.compile(r'\s*[\[,]?\s*(?=[^\s,\]])' if n==0 else r'\s*,\s*(?=[^\s,\]])').match(text, at):
-                    try: row, end = scan(text, m.end())
-                    except (ValueError, RecursionError): break
-                    if end==len(text) and chunk: break    # a number could go on
-                    n, at = n+1, end
-                    yield {**row, '_line': n} if isinstance(row, dict) else Reject('not a JSON object', n, str(row)[:80])
+                while True:
+                    if like is not None:
+                        if (found := like.search(text, at)) is None: at = max(at, len(text)-4096); break
+                        at, like = found.start(), None
+                    if (found := _member(text, at, n+1, chunk, limit)) is None: break
+                    n, (row, at, gap) = n+1, found
+                    if isinstance(row, dict): last = row; yield {**row, '_line': n}; continue
+                    yield row
+                    if gap is not None: like = _next_like(last, gap, text[at:at+400])
+                    if at>2**16: text, at = text[at:], 0 # an error takes the time of what is before it
                 text = text[at:]
-                if len(text)>limit: yield too_long(limit, n+1, text[:80].encode('utf-8', 'replace')); return
-        if text.strip()!=']': yield Reject('not JSON', n+1, text[:80])
+                if len(text)>limit+2**20: yield too_long(limit, n+1, text[:80].encode('utf-8', 'replace')); return
+        if like is None and not re.fullmatch(r'\s*\]\s*' if n else r'\s*\[\s*\]\s*', text): yield Reject('not JSON', n+1, text[:80])
     except DAMAGE as e: yield damage(e, n+1)

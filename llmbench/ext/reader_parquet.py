@@ -7,16 +7,17 @@ __all__ = ['parquet_file']
 
 # %% ../../nbs/ext/reader_parquet.ipynb #9e6e639f
 from ..files import Reject, seekable, sound_table
-from ..readers import readers
+from ..readers import lost_rows, most_rows, readers
 
 # %% ../../nbs/ext/reader_parquet.ipynb #e6d6f474
 @readers(name='.parquet')
 def parquet_file(path):
-    "The rows of a Parquet file; a damaged row group is one reject, which says what rows it had."
+    "The rows of a Parquet file; of a damaged row group each row is a reject."
     import pyarrow as pa, pyarrow.parquet as pq
     n = 0
     try:
-        f = pq.ParquetFile(seekable(path))
+        held = seekable(path)
+        most, f = most_rows(held), pq.ParquetFile(held)
         groups = [f.metadata.row_group(g).num_rows for g in range(f.metadata.num_row_groups)]
     except (pa.ArrowException, OSError, ValueError) as e:
         if isinstance(e, OSError) and e.errno is not None: raise
@@ -30,5 +31,7 @@ def parquet_file(path):
                 done += len(t)
         except (pa.ArrowException, OSError, ValueError) as e:
             if isinstance(e, OSError) and e.errno is not None: raise
-            yield Reject('damaged part of a Parquet file', n+done+1, f'rows {n+done+1} to {n+rows}: {e}'[:80])
+            lost = lost_rows('damaged part of a Parquet file', n+done+1, rows-done, most if sum(groups)==f.metadata.num_rows else 0, f'rows {n+done+1} to {n+rows}: {e}')
+            most -= len(lost)
+            yield lost
         n += rows

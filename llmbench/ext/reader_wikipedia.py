@@ -74,14 +74,14 @@ def _fields(page):
     return {k: v if v is True else ''.join(v) for k,v in found.items()}
 
 def _pages(path, limit):
-    "(line, bytes of a page or Reject)."
+    "(line, bytes of a page or Reject); of two pages on one line the second has the next number, so that no two are the same."
     held, size, start = None, 0, 0
     for n,line in file_lines(path, limit):
         if isinstance(line, Reject): held = None; yield n, line; continue
         for piece in re.split(rb'(?=<page[\s>])', line):
             if re.match(rb'<page[\s>]', piece):
                 if held is not None: yield start, Reject('page without an end', start)
-                held, size, start = [], 0, n
+                held, size, start = [], 0, max(n, start+1)
             if held is None: continue
             size += len(piece)+1
             held.append(piece.partition(b'</page>')[0]+b'</page>' if b'</page>' in piece else piece)
