@@ -5,17 +5,24 @@ from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS='1', TOKENIZERS_PARALLELISM='false')
 
-KINDS = ('multiple_choice', 'language_modelling', 'generation')
+KINDS = ('multiple_choice', 'language_modelling', 'generation', *(['tokens'] if os.environ.get('LLMBENCH_SLOW') else []))
 
 
-def tasks(folder):
+def texts():
     from pydoc_data.topics import topics
+    return [topics[k][:300] for k in sorted(topics)[:36]]
+
+
+def tasks(home):
+    "Tasks of 36 rows; the tokens lie beside the model."
     from llmbench.tasks import Task
-    docs = [topics[k][:300] for k in sorted(topics)[:36]]
+    from llmbench.tokens import open_tokens
+    docs = texts()
     options = dict(new=6, temperature=1.)
     return {'multiple_choice': Task('choices', kind='multiple_choice', rows=[dict(id=f'q{i}', question=d[:40], choices=[d[40:60], d[60:70], 'none'], answer=0) for i,d in enumerate(docs)], shots=1),
             'language_modelling': Task('texts', kind='language_modelling', rows=[dict(id=f'd{i}', text=d) for i,d in enumerate(docs)]),
-            'generation': Task('says', kind='generation', rows=[dict(id=f't{i}', text=d[:30+i], target=d) for i,d in enumerate(docs)], metrics='chrf', options=options)}
+            'generation': Task('says', kind='generation', rows=[dict(id=f't{i}', text=d[:30+i], target=d) for i,d in enumerate(docs)], metrics='chrf', options=options),
+            **({'tokens': Task('tokens', open_tokens(Path(home).parent/'tokens'), window=32)} if 'tokens' in KINDS else {})}
 
 
 def ask(kind, home, folder, pipe=None):
@@ -26,4 +33,4 @@ def ask(kind, home, folder, pipe=None):
     from llmbench.tasks import evaluate
     model, tokenizer = load_model(home), load_tokenizer(home)
     if pipe is not None: model.register_forward_pre_hook(lambda *a: (pipe.send(1), time.sleep(.004))[0])
-    return evaluate(model, tasks(folder)[kind], Path(folder), tokenizer, part=4)
+    return evaluate(model, tasks(home)[kind], Path(folder), tokenizer, part=4)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asked import KINDS, ask, tasks
+from asked import KINDS, ask, tasks, texts
 from llmbench.tasks import Scored, Task, evaluate
 
 LOADED = ['warm']
@@ -24,9 +24,10 @@ def home(tmp_path_factory):
     from llmbench.features import with_specials
     from llmbench.models import build, save_model
     from llmbench.recipe import Recipe
-    from llmbench.tokens import train_tokenizer
+    from llmbench.tokens import train_tokenizer, write_tokens
     folder = tmp_path_factory.mktemp('model')
     tokenizer = train_tokenizer(Corpus.of([topics[k] for k in sorted(topics)[:12]]), vocab=400)
+    if 'tokens' in KINDS: write_tokens(Corpus.of(texts()), tokenizer, folder/'tokens')
     return save_model(build(Recipe(weights={'a': 1.}, tokens=4096, vocab=400, window=32)), folder/'model', with_specials(tokenizer, 'gpt'))
 
 
@@ -50,7 +51,7 @@ def parts(folder): return sorted(folder.parent.glob(f'.{folder.name}-*.parts/*.j
 def test_a_killed_evaluation_goes_on_and_counts_each_row_once(kind, home, fork, tmp_path):
     whole = ask(kind, home, tmp_path/'whole')
     cut, left, kills = tmp_path/'cut', [], 0
-    for passes in (6, 14, 25) if kind=='generation' else (7, 8, 8):          # what a model can be asked is found out in the first five
+    for passes in dict(generation=(6, 14, 25), tokens=(2, 2, 2)).get(kind, (7, 8, 8)):          # what a model can be asked is found out in the first five
         killed = killed_after(fork, passes, kind, home, cut)
         assert killed and not (cut/'rows.parquet').exists(), 'a killed evaluation looks finished'
         kills += 1
@@ -58,7 +59,7 @@ def test_a_killed_evaluation_goes_on_and_counts_each_row_once(kind, home, fork, 
     assert kills==3 and any(left), 'nothing was kept on the way'
     assert all(after[p]==b for before,after in zip(left, left[1:]) for p,b in before.items() if after), 'a part that was done was asked again'
     s = ask(kind, home, cut)
-    assert s.frame.row.is_unique and len(s)==len(tasks(cut)[kind].items) and s.frame.row.tolist()==whole.frame.row.tolist()
+    assert s.frame.row.is_unique and len(s)==len(tasks(home)[kind].items) and s.frame.row.tolist()==whole.frame.row.tolist()
     for c in whole.frame: assert s.frame[c].tolist()==whole.frame[c].tolist(), c
     assert s.values==whole.values and not parts(cut) and not list(tmp_path.glob('.*parts'))
 
@@ -68,7 +69,7 @@ def test_parts_of_another_task_or_model_are_not_taken(home, tmp_path, fork):
     before = parts(tmp_path/'x')
     from llmbench.models import load_model, load_tokenizer
     model, tokenizer = load_model(home), load_tokenizer(home)
-    t = tasks(tmp_path)['generation'].but(options=dict(new=3))
+    t = tasks(home)['generation'].but(options=dict(new=3))
     a = evaluate(model, t, tmp_path/'x', tokenizer, limit=6)
     assert a.frame.said.equals(evaluate(model, t, tokenizer=tokenizer, limit=6).frame.said) if 'said' in a.frame else a.frame.answer.equals(evaluate(model, t, tokenizer=tokenizer, limit=6).frame.answer)
     assert before and all(p.exists() for p in before)
