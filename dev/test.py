@@ -3,6 +3,7 @@
     python dev/test.py              all steps
     python dev/test.py docs tests   only these
 Counted: every step without tests of its own, every notebook, every pytest test. The exit code is 1 if anything failed.
+The notebooks that the site shows with outputs are run by the step `docs`, and by `notebooks` only if that step is not asked for.
 """
 import json, os, re, subprocess, sys, tempfile, time
 import xml.etree.ElementTree as ET
@@ -39,22 +40,30 @@ def tree():
     "What git sees as new or changed; notebooks and tests must leave it as it was."
     return subprocess.run(['git', 'status', '--porcelain', '-uall'], cwd=ROOT, capture_output=True, text=True).stdout
 
+# pages of the site that are run for it: plots, tables, formulas, a live widget, two live screens, Chinese, a tutorial; the others are built without outputs
+PAGES = ['index', 'guide/core', 'guide/show', 'guide/corpus', 'guide/mixture', 'guide/laws', 'guide/report', 'guide/studio', 'guide/look', 'guide/dashboard', 'ext/mixer_unimax', 'tutorials/mixing_studio']
 SLOW = 'spam', 'reading', 'matching', 'translation', 'domain_text', 'dialogue' # tutorials that run with LLMBENCH_SLOW=1: half a minute each, like their three sisters
+
+def left_to_others():
+    "File names of notebooks that the step `notebooks` does not run, as a regular expression."
+    names = [] if os.environ.get('LLMBENCH_SLOW') else [*SLOW]
+    if 'docs' in chosen: names += [re.sub('^(?:ext|tutorials)/', '', p).replace('guide/', r'\d\d[a-z]?_') for p in PAGES]
+    return f"^([_.]|({'|'.join(names)})[.]ipynb$)" if names else '^[_.]'
 
 def notebooks():
     before = tree()
-    left_out = '' if os.environ.get('LLMBENCH_SLOW') else f"|({'|'.join(SLOW)})[.]ipynb$"
-    code, out = run(BIN/'nbdev_test', '--n_workers', '2', '--do_print', '--skip_file_re', f'^[_.]{left_out}', OMP_NUM_THREADS='1')
+    code, out = run(BIN/'nbdev_test', '--n_workers', '2', '--do_print', '--skip_file_re', left_to_others(), OMP_NUM_THREADS='1')
     n = len(re.findall(r'^Starting ', out, re.M))
     bad = len(out.split('nbdev Tests Failed On The Following Notebooks:')[-1].split('=\n')[-1].split()) if 'nbdev Tests Failed' in out else int(code!=0)
     left = sorted(set(tree().splitlines())-set(before.splitlines()))
     if left: print('notebooks left these in the tree:', *left, sep='\n  ')
     return n-bad, bad+bool(left)
 
-# every notebook was run by the step before; the site is built from all, with the outputs of these: plots, tables, formulas, a live widget, two live screens, Chinese, a tutorial
-PAGES = ['index', 'guide/core', 'guide/show', 'guide/corpus', 'guide/mixture', 'guide/laws', 'guide/report', 'guide/studio', 'guide/look', 'guide/dashboard', 'ext/mixer_unimax', 'tutorials/mixing_studio']
-
-def docs(): return one(sys.executable, 'docs/build.py', '--run', *PAGES)
+def docs():
+    before = tree()
+    good, bad = one(sys.executable, 'docs/build.py', '--run', *PAGES)
+    if left := sorted(set(tree().splitlines())-set(before.splitlines())): print('pages left these in the tree:', *left, sep='\n  ')
+    return good*(1+len(PAGES)), bad+bool(left)
 
 # files of few but long tests come first, so that no process ends long after the other
 LONG = 'batch distributed resume sweep scale tokens training models cli dashboard faults tasks project docs'.split()
@@ -81,7 +90,8 @@ if __name__=='__main__':
     unknown = set(sys.argv[1:])-set(STEPS)
     if unknown: sys.exit(f"no step called {', '.join(sorted(unknown))}; there are: {', '.join(STEPS)}")
     passed, failed, lines, start = 0, 0, [], time.time()
-    for name in [s for s in STEPS if s in (sys.argv[1:] or STEPS)]:
+    chosen = [s for s in STEPS if s in (sys.argv[1:] or STEPS)]
+    for name in chosen:
         print(f'\n== {name}', flush=True)
         t = time.time()
         good, bad = STEPS[name]()
