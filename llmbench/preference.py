@@ -6,11 +6,12 @@
 __all__ = ['check_pairs', 'dpo', 'reward_model']
 
 # %% ../nbs/36b_preference.ipynb #2cc2c8ae
-import copy, dataclasses, math, warnings
+import copy, dataclasses, math, sys, warnings
 from functools import partial
 from pathlib import Path
 
 from .adapters import adapter_callbacks, add_adapter
+from .callbacks import score_table
 from .chat import with_template
 from .checkpoint import Checkpoint
 from .core import did_you_mean, fingerprint, need, seed_of
@@ -18,8 +19,10 @@ from .features import as_rows
 from .halfweights import half_products
 from .learner import leave, run_of, run_there
 from .models import load_model, load_tokenizer
-from .recipe import Recipe
+from .optimizers import OWN, make_optimizer, optimizers
+from .recipe import Recipe, check_options, lr_at, spec_of
 from .run import Run
+from .show import Live, in_notebook
 from .store import read_json, write_json
 
 # %% ../nbs/36b_preference.ipynb #764ed08f
@@ -64,15 +67,14 @@ def _begins(tokenizer, prompt, answer):
 
 # %% ../nbs/36b_preference.ipynb #36f9b592
 def _settings(recipe, folder, steps, **options):
-    "What TRL is told: the recipe's numbers, nothing written but the run."
-    return dict(output_dir=str(folder/'trl'), per_device_train_batch_size=recipe.batch//recipe.accumulate, gradient_accumulation_steps=recipe.accumulate, max_steps=steps, learning_rate=recipe.lr,
-        lr_scheduler_type=recipe.schedule, warmup_steps=int(recipe.warmup*steps), weight_decay=recipe.weight_decay, max_grad_norm=recipe.clip, seed=recipe.seed, max_length=recipe.window,
-        bf16=recipe.precision.startswith('bf16'), fp16=recipe.precision=='fp16', gradient_checkpointing=False, report_to='none', save_strategy='no', disable_tqdm=True, logging_steps=1, dataloader_pin_memory=False)|options
+    "What TRL is told of the recipe's numbers (the others are in the optimizer and the schedule, which are ours); nothing written but the run."
+    return dict(output_dir=str(folder/'trl'), per_device_train_batch_size=recipe.batch//recipe.accumulate, gradient_accumulation_steps=recipe.accumulate, max_steps=steps, max_grad_norm=recipe.clip, seed=recipe.seed, max_length=recipe.window,
+        bf16=recipe.precision=='bf16', fp16=recipe.precision=='fp16', gradient_checkpointing=False, report_to='none', save_strategy='no', disable_tqdm=True, logging_steps=1, dataloader_pin_memory=False)|options
 
 class _Seat:
     "A Trainer in the place of a Learner: what logs, checkpoints and adapters ask for."
     rank, world, stopped = 0, 1, ''
-    def __init__(self, recipe, run, callbacks): self.recipe, self.run, self.callbacks, self.first, self.trainer = recipe, run, callbacks, 0, None
+    def __init__(self, recipe, run, callbacks, live=None): self.recipe, self.run, self.callbacks, self.live, self.first, self.trainer, self.rows = recipe, run, callbacks, live, 0, None, []
     def unwrapped(self): return self.trainer.accelerator.unwrap_model(self.trainer.model)
     def event(self, name):
         for c in self.callbacks: getattr(c, name, lambda seat: None)(self)
@@ -94,8 +96,16 @@ class _Position:
         self.kept = state
 
 def _seated(kind, seat):
-    "A class of TRL's trainers whose checkpoints are ours: no pickle, written whole, verified."
+    "A class of TRL's trainers whose optimizer and schedule are the recipe's, and whose checkpoints are ours: no pickle, written whole, verified."
+    from torch.optim.lr_scheduler import LambdaLR
     class Seated(kind):
+        def create_optimizer(self, model=None):
+            self.optimizer = make_optimizer(self.model if model is None else model, seat.recipe)
+            for g in self.optimizer.param_groups: g['lr'] *= g.get('scale', 1.)
+            return self.optimizer
+        def create_scheduler(self, num_training_steps, optimizer=None):
+            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, lambda step: lr_at(seat.recipe, step)/seat.recipe.lr)
+            return self.lr_scheduler
         def _save_checkpoint(self, model, trial): seat.step = self.state.global_step-1; seat.callbacks[-1].after_step(seat)
         def _load_from_checkpoint(self, folder, model=None): pass      # all of it is taken up when training begins
         _load_optimizer_and_scheduler = _load_scaler = _load_rng_state = lambda self, folder: None
@@ -112,9 +122,17 @@ def _events(seat):
         def on_step_end(self, args, state, control, **kw): control.should_save = True       # the checkpoint decides
         def on_train_end(self, args, state, control, **kw): seat.event('after_fit')
         def on_log(self, args, state, control, logs=None, **kw):
-            numbers = {k.replace('learning_rate', 'lr').replace('grad_norm', 'norm'): float(v) for k,v in (logs or {}).items() if isinstance(v, (int, float))}
-            if 'loss' in numbers: seat.run.log(step=state.global_step, **numbers)
+            numbers = {k.replace('grad_norm', 'norm'): float(v) for k,v in (logs or {}).items() if isinstance(v, (int, float)) and k!='learning_rate'}
+            if 'loss' not in numbers: return
+            seat.run.log(step=state.global_step, lr=lr_at(seat.recipe, seat.step), **numbers)
+            if seat.live: _show(seat, state.global_step, numbers)
     return Events()
+
+def _show(seat, step, numbers):
+    "How far it is, and what the last steps gave."
+    if not seat.rows: seat.live.begin(seat.first)
+    seat.rows.append(dict(step=step, **{k: v for k,v in numbers.items() if k=='loss' or 'margin' in k or 'accurac' in k}))
+    seat.live.update(step, lambda: ', '.join(f'{k} {v:.4g}' for k,v in seat.rows[-1].items() if k!='step'), more=lambda: score_table(seat.rows))
 
 def _resume(seat, trainer):
     "The folder from which the trainer reads how far it was, or None; the rest is taken up by the checkpoint."
@@ -135,7 +153,13 @@ def _recipe(name, objective, pairs, vocab, epochs, fields):
     steps = math.ceil(len(pairs)*epochs/chosen['batch'])
     return Recipe(weights={'pairs': 1.}, tokens=steps*chosen['batch']*chosen['window'], model=name, objective=objective, vocab=vocab, data=fingerprint(pairs), **chosen)
 
-def _train(kind, model, head, pairs, folder, tokenizer, objective, epochs, long, make, save, fields, **kw):
+def _check(recipe, kind):
+    "Refuse what the trainers could not do, before anything is trained."
+    name, options = spec_of(recipe.optimizer)
+    check_options('optimizer', optimizers.find(name), options, OWN)
+    if recipe.precision=='bf16_weights': raise ValueError(f"{kind}: precision='bf16_weights' is the Learner's own; TRL's trainers take fp32, bf16 and fp16")
+
+def _train(kind, model, head, pairs, folder, tokenizer, objective, epochs, long, make, save, progress, fields, **kw):
     "Check the pairs, train or go on, leave a run."
     trl, folder = need('trl', 'preference'), Path(folder)
     from datasets import Dataset, disable_progress_bars
@@ -149,10 +173,11 @@ def _train(kind, model, head, pairs, folder, tokenizer, objective, epochs, long,
     name, made = _named(model, head, **kw)
     recipe = _recipe(name, objective, rows, len(tok), epochs, fields)
     if done := run_there(folder, recipe): return done
+    _check(recipe, kind)
     run = Run.start(folder, recipe, pairs=len(rows), dropped=dropped, trl=trl.__version__)
     with run_of(run):
         made.config.pad_token_id = tok.pad_token_id
-        seat = _Seat(recipe, run, [*adapter_callbacks(recipe.adapter), _Position(), Checkpoint(*save)])
+        seat = _Seat(recipe, run, [*adapter_callbacks(recipe.adapter), _Position(), Checkpoint(*save)], Live(kind, recipe.steps) if progress or progress is None and (in_notebook() or sys.stderr.isatty()) else None)
         trainer = make(partial(_seated, seat=seat), trl, add_adapter(made, recipe.adapter, recipe.steps, recipe.seed), _settings(recipe, folder, recipe.steps),
                        dict(train_dataset=Dataset.from_list(rows), processing_class=tok, callbacks=[_events(seat)]))
         with half_products(made.device, recipe.precision): trainer.train(resume_from_checkpoint=_resume(seat, trainer))
@@ -169,7 +194,8 @@ def dpo(
     epochs:float=1.,
     long='refuse',    # pairs longer than the window: 'refuse' or 'drop'
     save:tuple=(100, 20.), # a checkpoint every so many steps, but not within so many seconds; a run that was stopped goes on
-    **fields          # of the Recipe: lr (1e-6), batch (8), window (512), adapter, seed, ...
+    progress:bool=None, # draw how it goes; None: in a notebook and in a terminal
+    **fields          # of the Recipe: lr (1e-6), batch (8), window (512), optimizer, schedule (linear), precision, adapter, seed, ...
 )->Run:
     "Direct preference optimisation; leaves a Run."
     def make(seated, trl, made, settings, given):
@@ -179,7 +205,7 @@ def dpo(
     if not beta>0: raise ValueError(f"dpo: beta={beta} must be > 0 (0.1 is usual; smaller lets the model move further from the reference)")
     known, against = (None, None) if reference is None else _named(reference)
     objective = dict(name='dpo', beta=beta, loss=loss) | ({} if known is None else dict(reference=known))
-    return _train('dpo', model, 'causal_lm', pairs, folder, tokenizer, objective, epochs, long, make, save, fields)
+    return _train('dpo', model, 'causal_lm', pairs, folder, tokenizer, objective, epochs, long, make, save, progress, fields)
 
 def reward_model(
     model,            # pretrained, as in dpo; it gets a head with one number
@@ -189,10 +215,11 @@ def reward_model(
     epochs:float=1.,
     long='refuse',    # pairs longer than the window: 'refuse' or 'drop'
     save:tuple=(100, 20.), # a checkpoint every so many steps, but not within so many seconds; a run that was stopped goes on
-    **fields          # of the Recipe: lr (1e-6), batch (8), window (512), adapter, seed, ...
+    progress:bool=None, # draw how it goes; None: in a notebook and in a terminal
+    **fields          # of the Recipe: lr (1e-6), batch (8), window (512), optimizer, schedule (linear), precision, adapter, seed, ...
 )->Run:
     "A model that scores answers; leaves a Run whose model has a sequence_classification head with one output."
     def make(seated, trl, made, settings, given):
         if made.config.num_labels!=1: raise ValueError(f"reward_model: the model has {made.config.num_labels} outputs; a reward is one number: give a folder, or load_model(..., 'sequence_classification', labels=1)")
         return seated(trl.RewardTrainer)(made, trl.RewardConfig(**settings), **given)
-    return _train('reward_model', model, 'sequence_classification', pairs, folder, tokenizer, 'reward', epochs, long, make, save, fields, labels=1)
+    return _train('reward_model', model, 'sequence_classification', pairs, folder, tokenizer, 'reward', epochs, long, make, save, progress, fields, labels=1)
