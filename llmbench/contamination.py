@@ -83,6 +83,7 @@ def contaminated(
 ):                      # DataFrame: id, source, why, share, valid_id, valid_source; `.attrs` has the share of boilerplate by validation source
     "Training documents that hold validation text."
     import pandas as pd
+    if not len(against): raise ValueError("contaminated: `against` has no documents, so nothing could be found; give the corpus of the documents to test on, against.funnel() says where they went")
     if not 0<of_valid<=1 or not 0<of_train<=1: raise ValueError(f"contaminated: of_valid={of_valid} and of_train={of_train} must be in (0, 1]")
     known, start, docs, ids, sources = _index(against, ngram)
     maybe, count, holders, rows = np.zeros(2**20, bool), np.zeros(len(known), np.int64), set(), []

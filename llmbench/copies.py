@@ -16,7 +16,7 @@ import numpy as np
 
 import llmbench.corpus
 from .core import did_you_mean
-from .corpus import Corpus, engine
+from .corpus import Corpus, engine, watched
 from .parquet import Spans
 from .store import whole
 from .story import SAMPLE, _shown, story_item
@@ -150,7 +150,7 @@ def ranked(
     batches, none = _passed(corpus, keep, fn, kind, slices)
     def rows():
         n = 0
-        for b in batches:
+        for b in watched(batches, 'looking for copies', len(corpus)):
             if not len(b): continue
             n += len(b)
             if n>len(corpus): raise ValueError(_CHANGED.format(n, len(corpus)))
@@ -172,7 +172,7 @@ def again(
     with_values = lambda texts, rows: pa.StructArray.from_arrays([texts, pa.array(values[rows])], ['text', 'value'])
     if by_row(corpus):
         at = 0
-        for b in corpus.batches('text'):
+        for b in watched(corpus.batches('text'), 'comparing', len(corpus)):
             rows = np.arange(at, at := at+len(b))
             yield rows, in_slices(fn, with_values(b['text'], rows)) if fn else b['text']
         return

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from .core import plain
 from .corpus import Corpus
-from .gather import own_folder
 from .scale import ENGINES, in_parts, run_on
 from .show import number
-from .store import is_made, once
+from .store import is_made, once, own_folder, unfinished
 
 # %% ../nbs/61_data.ipynb #74a8d6bc
 def rows_text(t, as_json=False)->str:
@@ -83,20 +82,30 @@ def data_clean(a):
     if a.recipe: recipes.find(a.recipe)
     return corpus_text(in_parts(open_corpus(a.folder), lambda c: clean(c, **how), own_folder(a.out), dict(step='clean', **how), engine=a.engine), a.out, a.json)
 
+def _in_turn(corpus, methods, work): # [(name, options)]; a folder of their own
+    "The corpus after methods of deduplication; each keeps there what it worked out, so that a kill costs a part of one."
+    from llmbench.copies import keeping
+    from llmbench.dedup import deduplicate
+    for k,(method,options) in enumerate(methods):
+        with keeping(work/f'{k}-{method}'): corpus = deduplicate(corpus, method, **options)
+    return corpus
+
 def data_dedup(a):
     "drop copies, one method after another: llmbench data dedup clean --method exact,near --against valid -o unique"
     from llmbench.contamination import decontaminate
-    from llmbench.dedup import deduplicate, deduplicators
+    from llmbench.dedup import deduplicators
     corpus, methods = open_corpus(a.folder), [m for m in a.method.split(',') if m]
     for m in methods: deduplicators.find(m)
     options = lambda m: dict(keep=a.keep, **({'similarity': a.similarity} if m=='near' else {}))
     against = open_corpus(a.against) if a.against else None
     inputs = dict(step='dedup', corpus=corpus.fingerprint, story=corpus.story, methods=methods, keep=a.keep, similarity=a.similarity, against=against and against.fingerprint)
+    work = unfinished(own_folder(a.out), inputs)
     def make(folder):
-        c = corpus
-        for m in methods: c = deduplicate(c, m, **options(m))
+        c = _in_turn(corpus, [(m, options(m)) for m in methods], work)
         (decontaminate(c, against) if against else c).save(folder)
-    return corpus_text(Corpus.open(once(own_folder(a.out), inputs, make)), a.out, a.json)
+    once(a.out, inputs, make)
+    shutil.rmtree(work, ignore_errors=True)
+    return corpus_text(Corpus.open(a.out), a.out, a.json)
 
 def data_tokens(a):
     "a tokenizer learned from the corpus (or one of yours), and the token ids of each source: llmbench data tokens unique --vocab 8192 -o tokens"
@@ -118,14 +127,13 @@ def data_show(a):
 def data_make(a):
     "all in one: read, clean, drop copies: llmbench data 'web=web/*.jsonl.gz' -o corpus"
     from llmbench.clean import clean
-    from llmbench.dedup import drop_exact, drop_near
     from llmbench.readers import marks, read
     out, how = own_folder(a.out), dict(text=a.text, encoding=a.encoding)
     inputs, work = dict(step='make', files=marks(a.spec), recipe=a.recipe, **how), out.parent/f'.{out.name}-make.parts'
     if not is_made(out, inputs):
         corpus = read(a.spec, into=work/'read', **how)
         corpus = in_parts(corpus, lambda c: clean(c, recipe=a.recipe), work/'clean', dict(step='clean', recipe=a.recipe))
-        once(out, inputs, lambda f: drop_near(drop_exact(corpus)).save(f))
+        once(out, inputs, lambda f: _in_turn(corpus, [('exact', {}), ('near', {})], unfinished(work/'copies', inputs)).save(f))
         shutil.rmtree(work)
     return corpus_text(Corpus.open(out), a.out, a.json)
 

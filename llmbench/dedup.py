@@ -7,9 +7,8 @@ __all__ = ['deduplicators', 'deduplicate', 'drop_exact', 'detection_curve', 'ban
            'drop_near']
 
 # %% ../nbs/14_dedup.ipynb #8ef144d1
-import functools, os, shutil, tempfile
+import functools, os, shutil, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +17,7 @@ from .copies import Scratch, copy_reasons, dropped, keeping, ranked, remembered
 from .core import Registry, fingerprint, rng
 from .corpus import Corpus, engine
 from .grams import _MIX, _PRIME, _bytes, _hashes, _jit
-from .store import is_made, once
+from .store import is_made, once, own_folder, unfinished
 
 # %% ../nbs/14_dedup.ipynb #d85d86c0
 @functools.cache
@@ -87,21 +86,27 @@ deduplicators = Registry('deduplicator', 'corpus, options -> Corpus without what
 def deduplicate(
     corpus,            # Corpus
     method:str='near', # 'exact', 'near', or another of `deduplicators.all()`
-    folder=None,       # where the result is saved; begun again after a kill, what was finished of a corpus on disk is not done again
+    folder=None,       # where the result is saved; begun again after a kill, what was finished of a corpus on disk is not done again (with a function of yours among the options all is)
     **options          # of the method
 ):                     # Corpus
     "The corpus after one method of deduplication, by name."
     fn = deduplicators.find(method)
     if folder is None: return fn(corpus, **options)
-    made_of = dict(step='deduplicate', method=fn, corpus=corpus.fingerprint, story=fingerprint(corpus.story), options=options)
-    folder = Path(folder)
-    waiting = folder.parent/f'.{folder.name}-{fingerprint(made_of)}.parts'
+    sure = all(map(_known, (fn, *options.values())))
+    made_of = dict(step='deduplicate', method=fn, corpus=corpus.fingerprint, story=fingerprint(corpus.story), options={k: _mark(v) for k,v in options.items()}, **({} if sure else {'at': time.time_ns()}))
+    waiting = unfinished(own_folder(folder), made_of)
     if not is_made(folder, made_of):
-        for old in folder.parent.glob(f'.{folder.name}-*.parts'):
-            if old!=waiting: shutil.rmtree(old)
-        with keeping(waiting): once(folder, made_of, lambda f: fn(corpus, **options).save(f))
+        with keeping(waiting if sure else None): once(folder, made_of, lambda f: fn(corpus, **options).save(f))
     shutil.rmtree(waiting, ignore_errors=True)
     return Corpus.open(folder)
+
+def _known(x):
+    "Whether `x` is sure to be the same another time: a function of yours may have changed under its name."
+    return not callable(x) or getattr(x, '__module__', '').startswith('llmbench.') and '<' not in getattr(x, '__qualname__', '<')
+
+def _mark(x):
+    "An option, as the stamp of a folder holds it."
+    return getattr(x, '__qualname__', type(x).__name__) if callable(x) else fingerprint(x) if isinstance(x, np.ndarray) else x
 
 def _copy_key(texts):
     "16 bytes per text: the hash of its case-folded form with every run of white space as one space."

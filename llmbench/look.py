@@ -13,8 +13,10 @@ import numpy as np
 
 from .browse import WINDOW, Browser
 from .core import plain, rng
+from .corpus import Corpus
 from .dedup import mark_near
 from .drift import text_map
+from .rows import rows_of
 from .screens import answering, save_screen, screen_bundle, screen_class, screen_html
 from .show import Html, source_color
 from .signals import signals
@@ -113,15 +115,22 @@ Browser._repr_mimebundle_ = lambda browser, **kw: screen_bundle(browser.widget, 
 Browser.widget = functools.cached_property(_make_widget)
 Browser.widget.__set_name__(Browser, 'widget')
 
+def _marked(data, near):
+    "What `browse` is given, with clusters of near copies."
+    rows = None if isinstance(data, Corpus) else rows_of(data)
+    if 'cluster' in (data.columns if rows is None else rows.schema.names): return data
+    saved = isinstance(data, (str, Path)) and (Path(data)/'story.json').exists()
+    return mark_near(data if rows is None else Corpus.open(data) if saved else Corpus.of(rows.columns(rows.schema.names)), similarity=near)
+
 def browse(
     data,             # Corpus, folder or file of Parquet, DataFrame, Arrow table, list of texts or dicts, {source: texts}
-    near:float=None,  # of a Corpus: mark near copies from this similarity on (`mark_near`), if it has no clusters; None: as it is
+    near:float=None,  # mark near copies from this similarity on (`mark_near`), if there are no clusters; None: as it is
     points=0,         # documents on the map; a DataFrame of `text_map`; 0: no map
     note:str='',      # a line below
     **options         # text, numbers, cleaner, title: as in Browser
 )->Browser:
     "A browser of documents; as the last value of a cell it is the widget."
-    if near is not None and 'cluster' not in data.columns: data = mark_near(data, similarity=near)
+    if near is not None: data = _marked(data, near)
     browser = Browser(data, **options)
     browser.note, browser.points = note, text_map(browser, points) if isinstance(points, int) and points else None if isinstance(points, int) else points
     return browser

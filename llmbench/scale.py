@@ -7,13 +7,12 @@ __all__ = ['ENGINES', 'PIECE', 'FRUGAL', 'pieces', 'join_stories', 'in_parts', '
 
 # %% ../nbs/10a_scale.ipynb #87b0b7aa
 import contextlib, os, shutil, time, warnings
-from pathlib import Path
 
 import llmbench.corpus
 from .core import did_you_mean, fingerprint, need, plain
-from .corpus import Corpus, cut, engine
+from .corpus import Corpus, cut, engine, watched
 from .parquet import Parts
-from .store import is_made, once, read_json
+from .store import is_made, once, own_folder, read_json, unfinished
 from .story import story_item
 
 # %% ../nbs/10a_scale.ipynb #b4852638
@@ -77,14 +76,10 @@ def in_parts(
     if engine not in ENGINES: raise ValueError('in_parts: '+did_you_mean('engine', engine, ENGINES))
     megabytes = megabytes or PIECE
     made_of = dict(step='in_parts', corpus=corpus.fingerprint, story=fingerprint(corpus.story), inputs=plain(inputs), megabytes=megabytes)
-    folder = Path(folder)
-    name = f'.{folder.name}-'
-    waiting = folder.parent/f'{name}{fingerprint(made_of)}.parts'
+    waiting = unfinished(own_folder(folder), made_of)
     if not is_made(folder, made_of):
-        for old in folder.parent.glob(f'{name}*.parts'):
-            if old!=waiting: shutil.rmtree(old)
-        todo = ((waiting/f'{k:05d}', t) for k,t in enumerate(pieces(corpus, megabytes)))
-        (_spread if engine=='ray' else _here)(work, ((p, t) for p,t in todo if not p.exists()))
+        todo = ((waiting/f'{k:05d}', t) for k,t in enumerate(pieces(corpus, megabytes) if len(corpus) else [corpus.arrow()]))
+        (_spread if engine=='ray' else _here)(work, watched(todo, f'making {folder}', len(corpus), lambda x: len(x[1]), lambda x: x[0].exists()))
         once(folder, made_of, lambda f: _joined(corpus, waiting).save(f))
     shutil.rmtree(waiting, ignore_errors=True)
     return Corpus.open(folder)
