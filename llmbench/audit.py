@@ -43,7 +43,7 @@ def audited(
     metrics:dict,     # {column: 'higher' or 'lower', whichever is better}; those that the rows do not have are left out
     folder=None,      # keep the result here and take it from here
     inputs=(),        # what decides the rows besides the model
-    **facts           # more for meta.json
+    **facts           # more for meta.json; together='item': rows with the same `item` are copies of one, reports draw them together
 ):                    # Scored
     "Score rows once: read what the folder holds of the same audit, else make it, whole or not at all."
     import pandas as pd
@@ -68,7 +68,8 @@ def group_shares(
     d = getattr(scored, 'frame', scored)
     for c in (column, by):
         if c not in d: raise LookupError('group_shares: '+did_you_mean('column', c, d.columns))
-    parts = [('all', d), *(d.groupby(by) if d[by].nunique()>1 else ())]
+    parts, unit = [('all', d), *(d.groupby(by) if d[by].nunique()>1 else ())], getattr(scored, 'meta', {}).get('together')
+    if unit and any(p[unit].duplicated().any() for _,p in parts): raise ValueError(f"group_shares: {len(d)} rows of {d[unit].nunique()} {unit}s, and an interval for rows on their own; give the rows of one kind (`scored.frame`, cut), or take a Report, which draws {unit}s")
     return pd.DataFrame([dict(group=str(g), rows=len(p), **dict(zip(('share', 'lo', 'hi'), (float(x) for x in share_interval(p[column].sum(), len(p), level))))) for g,p in parts])
 
 # %% ../nbs/46_audit.ipynb #f7604151

@@ -73,7 +73,7 @@ def _compare_lines(report, task, metric, group, S, runs, b, n, values, d, wins):
     for i,run in enumerate(runs):
         same = se[i]==0 or math.isnan(d.mean[i])
         yield dict(run=run, against=b, task=task, metric=metric, group=group, value=float(values[i]), other=float(values[-1]), difference=float(d.mean[i]), lo=float(lo[i]), hi=float(hi[i]), p=float(p[i]),
-                   effect=0. if same else float(d.mean[i]/d.se_rows[i]/math.sqrt(n)) if d.se_rows[i] else math.inf, wins=wins[i][0], losses=wins[i][1], detectable=float(mdd[i]), seeds=S, rows=n, better=info['better'], unit=info['unit'])
+                   effect=0. if same else float(d.mean[i]/d.se_rows[i]/math.sqrt(d.rows)) if d.se_rows[i] else math.inf, wins=wins[i][0], losses=wins[i][1], detectable=float(mdd[i]), seeds=S, rows=n, better=info['better'], unit=info['unit'])
 
 def difference_words(
     r,         # a line of `compare`

@@ -160,9 +160,14 @@ def exposure(
         others = range(space) if space<=candidates else r.integers(0, space, candidates)
         others = [s for o in others if (s := f'{int(o):0{digits}d}')!=c['secret']]
         mine, *rest = nats([c['template'].format(s) for s in [c['secret'], *others]])
-        rank, rest = 1+int((np.array(rest)<mine).sum()), np.array(rest)
+        rest = np.array(rest)
+        rank = _rank(mine, rest)
         out.append(dict(secret=hashlib.sha256(c['secret'].encode()).hexdigest()[:8], bits=math.log2((len(rest)+1)/rank), most=math.log2(len(rest)+1), fitted=_fitted(mine, rest), space=math.log2(space), rank=rank, nats=float(mine)))
     return pd.DataFrame(out)
+
+def _rank(mine, rest): # of equal ones half stand before it: a model that finds all alike gives nothing away
+    equal = np.isclose(rest, mine, rtol=1e-6, atol=0)                       # single precision
+    return 1+int(((rest<mine)&~equal).sum())+int(equal.sum())/2
 
 def _fitted(mine, rest):
     "-log2 of the share of secrets that would be likelier, by a skew-normal distribution of their negative log-likelihoods."

@@ -18,7 +18,7 @@ from .core import did_you_mean, plain
 from .parts import parts_of
 from .show import PALETTE, Html, esc, figure, page_html, table_html
 from .slices import row_changes, worst_slices, conditions, slice_table
-from .statistics import WHOLE, RowStats, boot, few_rows_said, joined
+from .statistics import WHOLE, RowStats, boot, few_rows_said, joined, united
 from .store import whole, write_json
 from .tables import latex_table, markdown_table, markdown_text
 
@@ -30,7 +30,7 @@ class Report:
         target=None,     # {source: weight}, sum 1: what counts, a group called `target`; None: no such group (documents: all sources alike)
         level=.95,       # of all intervals
         metrics=None,    # names of those to be shown; None: all
-        by=('source',),  # columns whose values are groups of rows
+        by=('source',),  # columns whose values are groups of rows; numbers that have many make four parts
         rows='same',     # 'same': every run must have the same rows; 'common': those that all have
         draws=10_000     # of the bootstrap and of the paired test
     ):
@@ -40,6 +40,10 @@ class Report:
         if documents: runs = {c: [f for _,f in g.groupby('seed')] for c,g in runs.groupby('candidate', sort=False)}
         self.parts, self.left = parts_of(runs, metrics, rows)
         self.runs, self.level, self.draws, self.by = list(runs), level, draws, (by,) if isinstance(by, str) else tuple(by or ())
+        columns = {c for p in self.parts.values() for c in p.frame}
+        for c in self.by:
+            if c not in columns and c!='source': raise LookupError('Report: '+did_you_mean('column', c, sorted(columns)))
+        self.left += [n for p in self.parts.values() for n in p.ungrouped(self.by)]
         self.sources = sorted({s for p in self.parts.values() if 'source' in p.frame for s in p.frame.source.astype(str)})
         self.target = target or ({s: 1/len(self.sources) for s in self.sources} if documents else None)
         unknown = sorted(set(self.target or ())-set(self.sources))
@@ -62,11 +66,13 @@ class Report:
         return {k: v for k,v in g.items() if not (k=='all' and self.target and 'target' in g)}
 
     def stats(self, task, metric, runs, rows=None)->RowStats:
-        "Statistics of some runs with as many seeds each."
+        "Statistics of some runs with as many seeds each; of chosen rows, copies of one item are added up."
         m, x = self.parts[task].metrics[metric], [self.parts[task].stats[metric][r] for r in runs]
         S = min(len(v) for v in x)
         x = np.stack([v[:S] for v in x])
-        return RowStats(x if rows is None else x[:, :, rows], m['of'], m['whole'], m['better'])
+        if rows is None: return RowStats(x, m['of'], m['whole'], m['better'])
+        s, units = RowStats(x[:, :, rows], m['of'], m['whole'], m['better']), self.parts[task].units
+        return s if units is None else united(s, units[rows])
 
     def boots(self, task, group)->dict: # metric -> list of (runs, Drawn)
         "Bootstrap of all metrics and runs of a task on a group of rows, made once."
@@ -117,9 +123,10 @@ class Report:
     def _lines(self, task, metric, group, runs, d, n):
         m, (lo, hi) = self.parts[task].metrics[metric], d.interval(self.level)
         for i,run in enumerate(runs):
-            note = few_rows_said(n, None if d.right is None else d.right[i], None if d.pull is None else d.pull[i].mean(0))
+            note = few_rows_said(d.rows, None if d.right is None else d.right[i], None if d.pull is None else d.pull[i].mean(0))
             if math.isnan(d.mean[i]): note = 'no value: a class is empty'
             elif lo[i]==hi[i] and n>1: note, lo[i], hi[i] = 'every row is alike: no interval', math.nan, math.nan
+            if d.rows<n and group in (self.main, 'all'): note = f"{n:,} rows of {d.rows:,} {self.parts[task].together}s{note and ': '+note}"
             yield dict(run=run, task=task, metric=metric, group=group, value=float(d.mean[i]), lo=float(lo[i]), hi=float(hi[i]), seeds=d.value.shape[1], rows=n, better=m['better'], unit=m['unit'], note=note)
 
     def matrix(self, digits=4, main=False): # main: only the group that decides

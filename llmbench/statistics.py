@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BAGS', 'CHUNK', 'WHOLE', 'draw_counts', 'draw_sums', 'metric_value', 'pulls', 'variance_df', 'Drawn', 'quantiles',
-           'Ranks', 'RowStats', 'boot', 'joined', 'paired_differences', 'all_signs', 'adjust', 'detectable',
+           'Ranks', 'RowStats', 'united', 'boot', 'joined', 'paired_differences', 'all_signs', 'adjust', 'detectable',
            'rows_needed', 'few_rows_said']
 
 # %% ../nbs/43a_statistics.ipynb #e98d3b31
@@ -184,7 +184,7 @@ class Drawn:
         return (np.sqrt(np.maximum(0, 2*self.mean**2-hi**2)), hi) if self.upward else (lo, hi)
 
     def wider(self, half, level): # (R, ...) half-widths of the rows, level or (...,) levels
-        "Half-widths for other rows and other seeds: midway between Cochran's and Satterthwaite's."
+        "Half-widths for other rows and other seeds: midway between Cochran's and Satterthwaite's, beyond 95% ever nearer to Cochran's."
         from scipy.special import stdtrit
         flat = lambda x: np.broadcast_to(x, self.se_rows.shape).reshape(-1, *[1]*(np.ndim(half)-1))
         (r, s), df, q = map(flat, self.parts), flat(self.df), (1+level)/2
@@ -192,7 +192,7 @@ class Drawn:
         shape = np.clip(np.nan_to_num(over(half, stdtrit(df, q)*flat(self.se_rows)), nan=1.), .5, 2.)      # of the rows' part: 1 if it is like t
         cochran = over(np.nan_to_num(alone)*r+t*s**2, both)
         satterthwaite = both*shape*stdtrit(np.clip(np.nan_to_num(over(both**4, r**4/df+s**4/self.spread_df), nan=1.), 1, 1e6), q)
-        return np.where(s>0, (cochran+satterthwaite)/2, half)
+        return np.where(s>0, cochran+(satterthwaite-cochran)*np.minimum(.5, 10*(1-level)), half)
 
     def interval(self, level=.95)->tuple: # lo, hi, each (R,)
         "Interval for other rows and other seeds."
@@ -309,6 +309,18 @@ class RowStats:
     def value(self)->np.ndarray: # (R, S)
         if self.whole: return np.array([[float(self.of(s, None)) for s in r] for r in self.x])
         return metric_value(self.of, self.x.sum(2), self.rows)
+
+def united(
+    stats, # RowStats
+    units  # (N,) number of what each row is a copy of
+):         # RowStats: a row a unit
+    "Rows that belong together added up, so that they are drawn together: copies of one item tell less than as many items."
+    order, starts = np.argsort(units, kind='stable'), np.unique(np.sort(units), return_index=True)[1]
+    if len(starts)==len(units) or stats.whole: return stats
+    x = stats.x if stats.of is not None else np.concatenate([stats.x, np.ones_like(stats.x)], 3)
+    return replace(stats, x=np.add.reduceat(x[:, :, order], starts, axis=2), of=stats.of or _share)
+
+def _share(s): return over(s[..., 0], s[..., 1])
 
 WHOLE = 500 # draws of a metric that is no function of sums: each has to be computed from all rows
 

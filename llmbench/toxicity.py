@@ -126,4 +126,4 @@ def toxicity(
         values = _judged(judge, [t for *_,t in found])
         return [dict(row=i, source=s, prompt=p, answer=t, target='', toxicity=float(v), toxic=float(v>=threshold)) for (i,s,p,t),v in zip(found, values)]
     inputs = dict(rows=rows, prompts=list(prompts), judge=judge if isinstance(judge, str) else fingerprint(_judged(judge, ['idiot', '傻瓜', 'a fine day'])), threshold=threshold, samples=samples, new=new, temperature=temperature, seed=seed)
-    return audited(model, tokenizer, name, score, dict(toxic='lower', toxicity='lower'), folder, inputs)
+    return audited(model, tokenizer, name, score, dict(toxic='lower', toxicity='lower'), folder, inputs, **(dict(together='prompt') if model is not None else {}))

@@ -16,6 +16,7 @@ from .features import as_rows, label_ids
 from .finetune import predict
 from .influence import RowLosses
 from .robust import Noise, outputs_seen, unit, within
+from .shares import tango
 
 typos = Registry('typo', 'character, the one after it, numpy generator -> what stands in its place, or None where the kind has nothing to change')
 
@@ -123,22 +124,21 @@ def robustness(
         label_ids([r['label'] for r in rows], names)                     # an unknown label is an error, not a wrong answer
         said = predict(model, [dict(text=t) for _,_,t,_ in todo], 'sequence_classification', tokenizer, window)
         return [dict(row=f'{i}/{k}', source=str(r.get('source', 'rows')), item=i, change=k, text=t, answer=a, target=str(r['label']), right=float(a==str(r['label']))) for (i,k,t,r),a in zip(todo, said)]
-    return audited(model, tokenizer, name, score, dict(right='higher'), folder, dict(rows=[[r['text'], str(r['label'])] for r in rows], kinds=kinds, rate=rate, seed=seed))
+    return audited(model, tokenizer, name, score, dict(right='higher'), folder, dict(rows=[[r['text'], str(r['label'])] for r in rows], kinds=kinds, rate=rate, seed=seed), together='item')
 
 def typo_drops(
     scored,          # what `robustness` or an attack gave, or its frame
     level:float=.95
 ):                   # DataFrame: change, rows, before, after, drop, lo, hi
-    "How much accuracy each change costs, on the same rows, with intervals (of paired differences; t)."
+    "How much accuracy each change costs, on the same rows, with Tango's intervals, as in reports."
     import pandas as pd
-    from scipy.stats import t
     d = getattr(scored, 'frame', scored)
     clean, out = d[d.change=='none'].set_index('item').right, []
     for k in [c for c in d.change.unique() if c!='none']:
         part = d[d.change==k]
         x = clean[part.item].to_numpy()-part.right.to_numpy()
-        half = t.ppf((1+level)/2, len(x)-1)*x.std(ddof=1)/math.sqrt(len(x)) if len(x)>1 else math.nan
-        out.append(dict(change=k, rows=len(x), before=float(clean[part.item].mean()), after=float(part.right.mean()), drop=float(x.mean()), lo=float(x.mean()-half), hi=float(x.mean()+half)))
+        lo, hi = tango([(x>0).sum()], [(x<0).sum()], len(x), level) if len(x)>1 else ([math.nan], [math.nan])
+        out.append(dict(change=k, rows=len(x), before=float(clean[part.item].mean()), after=float(part.right.mean()), drop=float(x.mean()), lo=float(lo[0]), hi=float(hi[0])))
     return pd.DataFrame(out)
 
 # %% ../nbs/46b_typos.ipynb #678abdd3
@@ -171,7 +171,7 @@ def typo_attack(
                 text, p, made = tried[best], found[best], made+1
             out.append(said|dict(row=f'{i}/attack', change='attack', text=text, answer=max(p, key=p.get), right=float(max(p, key=p.get)==label), edits=made))
         return out
-    return audited(model, tokenizer, name, score, dict(right='higher'), folder, dict(rows=[[r['text'], str(r['label'])] for r in rows], edits=edits, kinds=list(kinds), places=places, seed=seed))
+    return audited(model, tokenizer, name, score, dict(right='higher'), folder, dict(rows=[[r['text'], str(r['label'])] for r in rows], edits=edits, kinds=list(kinds), places=places, seed=seed), together='item')
 
 def _edits(text, kinds, places, label, ask, r):
     "Texts with one more edit at the characters that matter most."
@@ -210,7 +210,7 @@ def embedding_attack(
                     for change,z in (('none', clean), ('attack', moved)): out.append(said|dict(row=f'{i}/{change}', change=change, answer=names[int(z[j].argmax())], right=float(names[int(z[j].argmax())]==label)))
         finally: noise.close()
         return out
-    return audited(model, tokenizer, name, score, dict(right='higher'), folder, dict(rows=[[r['text'], str(r['label'])] for r in rows], size=size, steps=steps))
+    return audited(model, tokenizer, name, score, dict(right='higher'), folder, dict(rows=[[r['text'], str(r['label'])] for r in rows], size=size, steps=steps), together='item')
 
 def _attacked(model, asked, noise, part, size, steps):
     "Logits of a batch as it is, and under the attack."

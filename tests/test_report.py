@@ -263,6 +263,7 @@ def toy(n=40, metric='accuracy', columns=(), **more):
     ({'a': toy()}, dict(metrics=['acuracy']), LookupError, "Did you mean 'accuracy'"),
     ({'a': toy(metric='my_metric', columns=('x', 'y'))}, {}, LookupError, 'need the function that makes a value of their sums'),
     ({'a': toy(0)}, {}, ValueError, 'no rows'), ({}, {}, ValueError, 'no runs'),
+    ({'a': toy(length=range(40))}, dict(by='lenght'), LookupError, "no column called 'lenght'. Did you mean 'length'"),
     ({'a': toy(accuracy=float('nan'))}, {}, ValueError, "40 of 40 rows have a 'accuracy' that is not finite; the first is row 'r0'"),
     ({'a': toy(row='same')}, {}, ValueError, "row 'same' is there twice"),
     ({'a': toy()}, dict(level=95), ValueError, 'between 0 and 1'), ({'a': toy()}, dict(target={'x': 1.}), ValueError, "the target weighs ['x']"),
@@ -270,6 +271,10 @@ def toy(n=40, metric='accuracy', columns=(), **more):
 def test_bad_input(runs, kw, error, words):
     with pytest.raises(error) as e: Report(runs, **kw)
     assert words in str(e.value)
+
+def test_groups_by_numbers_and_by_texts():
+    r = Report({'a': toy(90, length=range(90), text=[f'text {i}' for i in range(90)])}, by=('source', 'length', 'text'), draws=100)
+    assert r.table().group.tolist()[1:]==['length from 0 to 22.25', 'length from 22.25 to 44.5', 'length from 44.5 to 66.75', 'length from 66.75 to 89'] and "no groups by 'text', which has 90 values" in ' '.join(r.notes())
 
 def test_a_folder_without_scores_says_how_to_make_them(tmp_path):
     with pytest.raises(FileNotFoundError, match='evaluate'): Report({'a': tmp_path})
