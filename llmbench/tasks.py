@@ -304,9 +304,13 @@ def _opened(model, tokenizer, needed):
     return made, load_tokenizer(tokenizer) if tokenizer is not None else load_tokenizer(str(home) if folder.is_dir() else model) if needed else None
 
 def weights_mark(model)->str:
-    "What tells one model from another: its configuration, and some numbers of each weight."
-    some = lambda p: p.detach().flatten()[::max(1, p.numel()//64)].float().cpu().numpy()
-    return fingerprint(type(model).__name__, *[a for n,p in sorted(model.named_parameters()) for a in (n, list(p.shape), some(p))])
+    "What tells one model from another: its configuration, and of each weight some numbers and the sum of all its bits."
+    import torch
+    whole = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    some = lambda p: p.flatten()[::max(1, p.numel()//64)].float().cpu().numpy()
+    bits = lambda p: int(p.view(whole[p.element_size()]).sum(dtype=torch.int64)) # of integers, so in whatever order it is added
+    config = {k: v for k,v in json.loads(model.config.to_json_string()).items() if k not in ('_name_or_path', 'architectures', 'dtype', 'transformers_version', 'use_cache')}
+    return fingerprint(type(model).__name__, config, *[a for n,p in sorted(model.named_parameters()) for a in (n, list(p.shape), some(p.detach()), bits(p.detach()))])
 
 def _asked(model, task, tokenizer, n, batch_tokens, part, work, progress):
     "{number of row: what was said}, and the seconds it took; parts that are on disk are read."
