@@ -287,6 +287,23 @@ def test_nothing_shared_changes_nothing():
     out = decontaminate(train, Corpus.of({'v': [text(3)]}))
     assert out.fingerprint==train.fingerprint and out.story[-1]['dropped']=={} and out.story[-1]['against']['v']['dropped']==0
 
+def test_nothing_in_nothing_out(tmp_path):
+    with pytest.warns(UserWarning, match='dropped all'): none = Corpus.of([text(1), text(2)]).where(pc_never(), 'none')
+    saved, valid = none.save(tmp_path/'none'), Corpus.of({'v': [text(3)]})
+    for method in ('exact', 'near', 'lines', 'substrings', 'semantic'): assert len(deduplicate(none, method))==len(deduplicate(saved, method))==0
+    assert len(decontaminate(saved, valid))==0
+    with pytest.raises(ValueError, match='`against` has no documents'): decontaminate(valid, saved)
+
+def pc_never(): return D.engine().col('id')==''
+
+def test_another_function_is_another_result(tmp_path):
+    "Two functions of one name: what is in the folder is of the first."
+    saved = Corpus.of([text(1), text(2), text(3)]).save(tmp_path/'saved')
+    left = [len(deduplicate(saved, 'semantic', folder=tmp_path/'out', embed=lambda texts, k=k: np.eye(3)[:len(texts)] if k else np.ones((len(texts), 3)))) for k in (0, 1, 0)]
+    assert left==[1, 3, 1] and not list(tmp_path.glob('.out-*'))
+    held = [deduplicate(saved, 'semantic', folder=tmp_path/'array', embed=np.eye(3)) and (tmp_path/'array'/'part-00000.parquet').stat().st_mtime_ns for _ in range(2)]
+    assert held[0]==held[1]                                          # numbers are known again
+
 # --- which copy stays, clusters, caps
 
 def test_the_choice_of_the_copy_that_stays():

@@ -32,6 +32,7 @@ def _fitted(texts, dims=128, features=2**18, seed=0):
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
     pairs = lambda t: (w := fold_words(t)) + [f'{a} {b}' for a,b in zip(w, w[1:])]
     hashed, idf = HashingVectorizer(n_features=features, analyzer=pairs, alternate_sign=False, norm=None), TfidfTransformer(sublinear_tf=True)
+    if not len(texts): return None, np.empty((0, 1), np.float32)
     X = idf.fit_transform(hashed.transform(texts))
     used = np.unique(X.indices)
     if min(len(texts), len(used))<=dims+1: # few texts: exactly
