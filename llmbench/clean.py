@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['cleaners', 'KEEP', 'CLEANERS', 'recipes', 'on_arrow', 'boilerplate', 'drop_boilerplate', 'check_keep',
-           'bound_reasons', 'clean_texts', 'clean', 'Step', 'broken', 'run_steps', 'run_recipe']
+           'bound_reasons', 'clean_texts', 'clean', 'Step', 'broken', 'run_steps', 'recipe_steps', 'run_recipe']
 
 # %% ../nbs/13_clean.ipynb #42aafd52
-import functools, html, re, unicodedata
+import functools, html, inspect, re, unicodedata
 from collections import Counter
 from typing import NamedTuple
 
@@ -208,13 +208,13 @@ def clean(
     cleaners=CLEANERS,  # names of cleaners or functions, in order
     keep:dict=None,    # {signal: (lo, hi)}, tried in order; None is KEEP, {} drops nothing by signal
     step:str='clean',  # name in the story
-    recipe=None        # or the name of a recipe, or a list of Step: its cleaners, bounds and steps instead of the above
+    recipe=None        # or the name of a recipe ('fineweb', 'fineweb2:deu_Latn'), or a list of Step: its cleaners, bounds and steps instead of the above
 ):                     # Corpus; the signals of `keep` stay as columns
     "The corpus with repaired texts, without the documents that break a bound; signals are of the repaired text."
     if recipe is not None:
         if keep is not None or cleaners is not CLEANERS: raise ValueError("clean: a recipe brings its own cleaners and bounds; leave `cleaners` and `keep` out, or change the steps: "
                                                                           "clean(corpus, recipe=[s for s in recipes['fineweb']() if ...])")
-        return run_recipe(corpus, recipe if isinstance(recipe, list) else recipes.find(recipe)(), recipe if isinstance(recipe, str) else '')
+        return run_recipe(corpus, recipe_steps(recipe), recipe if isinstance(recipe, str) else '')
     fns, keep, daft = _functions(cleaners), check_keep(KEEP if keep is None else keep), engine()
     stale = [c for c in corpus.columns if c in signals and c not in keep] # measured on the old texts
     frame = signal_columns(_cleaned(corpus.frame, fns), [*keep, *stale])
@@ -268,6 +268,16 @@ def run_steps(texts, steps, fns)->dict: # Arrow texts, list of Step, list of {na
     final = pa.concat_arrays([*done, now]).take(pa.array(place)) if N else texts
     lists = pa.ListArray.from_arrays(np.arange(N+1, dtype=np.int32)*len(steps), sizes.ravel())
     return dict(text=final, _why=pa.array(why, pa.large_string()), _at=pa.array(at), _bytes=lists, **{n: pa.array(v) for n,v in values.items()})
+
+def recipe_steps(
+    recipe # name of a recipe, with a language where it has some ('fineweb2:deu_Latn'), a function like one, or a list of Step
+)->list:   # of Step
+    "The steps of a recipe."
+    if not isinstance(recipe, str): return recipe if isinstance(recipe, list) else recipe()
+    name, colon, language = recipe.partition(':')
+    make = recipes.find(name)
+    if colon and not inspect.signature(make).parameters: raise ValueError(f"recipe {recipe!r}: {name} is the same for all languages; write {name!r}")
+    return make(language) if colon else make()
 
 def run_recipe(
     corpus,     # Corpus

@@ -76,10 +76,10 @@ def data_signals(a):
 
 def data_clean(a):
     "repair texts and drop what breaks a rule: llmbench data clean raw --recipe fineweb -o clean"
-    from llmbench.clean import check_keep, clean, recipes
+    from llmbench.clean import check_keep, clean, recipe_steps
     how = dict(recipe=a.recipe) if a.recipe else dict(keep=check_keep(bounds(a.keep))) if a.keep else {}
     if a.recipe and a.keep: raise ValueError("data clean: a recipe brings its own bounds; give --recipe or --keep")
-    if a.recipe: recipes.find(a.recipe)
+    if a.recipe: recipe_steps(a.recipe) # a wrong name is an error before anything is read
     return corpus_text(in_parts(open_corpus(a.folder), lambda c: clean(c, **how), own_folder(a.out), dict(step='clean', **how), engine=a.engine), a.out, a.json)
 
 def _in_turn(corpus, methods, work): # [(name, options)]; a folder of their own
@@ -126,8 +126,9 @@ def data_show(a):
 
 def data_make(a):
     "all in one: read, clean, drop copies: llmbench data 'web=web/*.jsonl.gz' -o corpus"
-    from llmbench.clean import clean
+    from llmbench.clean import clean, recipe_steps
     from llmbench.readers import marks, read
+    if a.recipe: recipe_steps(a.recipe)
     out, how = own_folder(a.out), dict(text=a.text, encoding=a.encoding)
     inputs, work = dict(step='make', files=marks(a.spec), recipe=a.recipe, **how), out.parent/f'.{out.name}-make.parts'
     if not is_made(out, inputs):
@@ -173,12 +174,13 @@ def data_parser(v):
     def on(s):
         s.add_argument('--engine', default='native', choices=ENGINES, help='what works on the parts of the corpus: this process, or the workers of Ray (native)')
         s.add_argument('--address', help='ray: of a cluster that sees these folders (one is started on this machine)')
+    recipes = 'as gopher, c4, fineweb, fineweb2 did; fineweb2 is for Chinese, fineweb2:deu_Latn for German (a wrong language lists them all)'
     corpus, spec = 'folder of a corpus', "sources, like 'web=web/*.jsonl.gz code=src/**/*.py'"
     for name in ('read', 'make'):
         s = step(name, 'spec', spec)
         s.add_argument('--text', default='text', metavar='FIELD', help='the field that holds the text (text)')
         s.add_argument('--encoding', help='of text files (utf-8)')
-        if name=='make': s.add_argument('--recipe', help='clean as gopher, c4, fineweb, fineweb2 did')
+        if name=='make': s.add_argument('--recipe', help='clean '+recipes)
     s = step('crawl')
     s.add_argument('start', nargs='+', help='a site, or several addresses')
     s.add_argument('--pages', type=int, default=1000, help='at most so many in all (1000)')
@@ -191,7 +193,7 @@ def data_parser(v):
     s.add_argument('--perplexity', metavar='MODEL', help='also model_perplexity, under this causal model: a folder, a name on the hub, a GGUF file')
     on(s)
     s = step('clean', 'folder', corpus)
-    s.add_argument('--recipe', help='as gopher, c4, fineweb, fineweb2 did')
+    s.add_argument('--recipe', help=recipes)
     s.add_argument('--keep', action='append', default=[], metavar='SIGNAL=LO:HI', help='bounds instead of a recipe (repeatable)')
     on(s)
     s = step('dedup', 'folder', corpus)

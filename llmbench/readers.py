@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Callable, NamedTuple
 
 from .core import Registry, did_you_mean, fingerprint
-from .corpus import Corpus, doc_id
+from .corpus import Corpus, doc_id, watched
 from .files import RECORD, Reject, decoded, distinct, line_blocks, sound_table, whole_file
 from .gather import Reading, gathered, kept_counts
 from .store import is_made, once, own_folder, read_json, whole
@@ -204,9 +204,11 @@ def read(
     if into is not None: return _read_into(own_folder(into), parts, options, folder, facts)
     now = Reading(text, limit)
     for source,found in parts.items():
-        _take(now, source, found, options, folder)
+        _take(now, source, watched(found, f'reading {source}', _n_bytes(found), lambda p: _n_bytes([p])), options, folder)
         _some_left(source, [p.name for p in found], folder, now.counts)
     return now.result(facts)
+
+def _n_bytes(found): return sum(p.stamp[0]+1 if p.stamp else 1 for p in found) # to say how far a reading is; of no file is 0
 
 def _shown(part): return part._replace(name=os.fsencode(part.name).decode('utf-8', 'replace'))
 
@@ -276,7 +278,8 @@ def _read_into(into, parts, options, folder, facts):
     inputs = dict(step='read', parts={s: _marks(ps) for s,ps in parts.items()}, options=options, **({} if sure else {'at': time.time_ns()}))
     if is_made(into, inputs): return Corpus.open(into)
     work, made, names = into.parent/f'.{into.name}-read.parts', [], []
-    for k,(source,found) in enumerate(_units(parts)):
+    total = sum(map(_n_bytes, parts.values()))
+    for k,(source,found) in enumerate(watched(_units(parts), f'reading into {into}', total, lambda u: _n_bytes(u[1]))):
         made.append(work/f'{k:05d}-{fingerprint(source, _marks(found), options, names)}')
         if not (known and made[-1].exists() and all(p.stamp for p in found)): _unit(made[-1], source, found, options, folder, names)
         names = read_json(made[-1]/'counts.json')['names']

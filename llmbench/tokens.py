@@ -16,7 +16,7 @@ import numpy as np
 
 import llmbench.corpus
 from .core import did_you_mean, fingerprint, need, seed_of
-from .corpus import Corpus, engine
+from .corpus import Corpus, engine, watched
 from .encode import Encoder
 from .scan import as_arrow, text_buffers
 from .spm import sentencepiece_tokenizer
@@ -110,7 +110,7 @@ def _sampled(
 ):
     "Texts of the corpus, batch by batch; of a larger corpus a share of the documents, chosen by a hash of their ids."
     share = megabytes*2**20/max(1, int(corpus.sizes()['bytes'].sum()))
-    for ids,texts in _batches(corpus):
+    for ids,texts in watched(_batches(corpus), 'words for a tokenizer', len(corpus), lambda b: len(b[0])):
         yield texts if share>=1 else [t for i,t in zip(ids, texts) if seed_of('train_tokenizer', i)<share*2**31]
 
 # %% ../nbs/16_tokens.ipynb #b6f92fc1

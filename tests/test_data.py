@@ -12,6 +12,7 @@ from llmbench.corpus import Corpus, doc_id, engine, split_words, write_parts
 from llmbench.readers import find_files, read
 from llmbench.signals import as_arrow, counts, signals
 from llmbench.store import file_hash
+from llmbench.tokens import train_tokenizer
 
 quick = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 odd_text = st.text(st.sampled_from('aT hfe.\n\r\t\x00\x0b\x85\u2028\u3000#…-•"的是、中。é\u0301ſ²٣\ufffd\U00020000😀\ufeff'), max_size=60) | st.text(max_size=40)
@@ -143,6 +144,23 @@ def test_a_killed_reading_goes_on_behind_what_is_done(tmp_path, monkeypatch, cap
         assert main(['data', *step, '-o', 'letters'])
         assert 'is not a corpus; it would be replaced' in capsys.readouterr().err, step
     assert (tmp_path/'letters'/'dear.txt').read_text()=='dear'
+
+@pytest.mark.parametrize('what,said', [('plain', 'reading s: '), ('into', 'reading into '), ('tokenizer', 'words for a tokenizer: ')])
+def test_long_readings_say_how_far_they_are(tmp_path, monkeypatch, capfd, what, said):
+    for k in range(3): (tmp_path/f'{k}.jsonl').write_bytes(b'\n'.join(LINES[9*k:9*k+9]))
+    monkeypatch.setattr(llmbench.readers, 'UNIT', 100)
+    calls = dict(plain=lambda: read({'s': '*.jsonl'}, folder=tmp_path), into=lambda: read({'s': '*.jsonl'}, folder=tmp_path, into=tmp_path/f"c{'LLMBENCH_PROGRESS' in os.environ}"), tokenizer=lambda corpus=read({'s': '*.jsonl'}, folder=tmp_path): train_tokenizer(corpus, 300))
+    told = []
+    class Old(llmbench.corpus.Live):                                              # begun ten seconds ago
+        def __init__(self, *a, **k): super().__init__(*a, **k); self.start -= 10
+        def update(self, done, *a, **k): super().update(done, *a, **k); told.append((self.title+': ', self.done, (tmp_path/'progress').read_text()))
+    monkeypatch.setattr(llmbench.corpus, 'Live', Old)
+    calls[what]()
+    assert not told and capfd.readouterr().err==''                                # neither a terminal nor a notebook
+    monkeypatch.setenv('LLMBENCH_PROGRESS', str(tmp_path/'progress'))
+    calls[what]()
+    told = [(done, line) for title,done,line in told if title.startswith(said)]
+    assert len(told)==(1 if what=='tokenizer' else 3) and told==sorted(told) and all(line.startswith(said) for _,line in told) and '(100%)' in told[-1][1]
 
 def test_a_directory_that_cannot_be_listed_is_named(tmp_path):
     for d in ('web', 'web/open', 'web/open/deep', 'web/closed', 'web/.hidden', 'other'): (tmp_path/d).mkdir(); (tmp_path/d/'a.txt').write_text(d)
