@@ -46,15 +46,17 @@ def columns(rows, head)->str: # rows of texts; the second column is a status
 # %% ../nbs/69_cli.ipynb #7f40669c
 def cmd_run(a):
     "execute a parameterised notebook: llmbench run mixture_search -p final_tokens=2e5 -o runs/mine"
-    from llmbench.batch import run_notebook
     from llmbench.jobfiles import fetched, is_remote, placed, read_params
     from llmbench.parameters import described, find_notebook, parameters_of, run_names
+    from llmbench.ranks import ranks
+    from llmbench.together import run_together
     if a.list or not a.name:
         known = {n: parameters_of(find_notebook(fetched(n))) for n in ([a.name] if a.name else run_names())}
         return as_json(known) if a.json else '\n\n'.join(described(n, p) for n,p in known.items()) or 'no run notebooks found'
     name, params, facts = fetched(a.name), read_params(*a.file)|pairs(a.param), dict(notebook_address=a.name) if is_remote(a.name) else {}
-    with placed(a.out) as out: record = run_notebook(name, params, out, price_per_hour=a.price, facts=facts)
-    return _ended(a, record)
+    if ranks()[1]>1 and is_remote(a.out or ''): raise ValueError(f"run: {ranks()[1]} processes work in one folder, which {a.out} is not; give one on a disk that all of them see")
+    with placed(a.out) as out: record = run_together(name, params, out, price_per_hour=a.price, facts=facts)
+    return _ended(a, record) if record else DONE
 
 def opt_run(v):
     v.add_argument('name', nargs='?', metavar='NAME', help='a run notebook (`llmbench run --list` shows them), the path of an .ipynb, or an address (s3://, gs://, abs://, file://)')
@@ -429,6 +431,8 @@ def main(argv=None)->int:
     return a.code
 
 # %% ../nbs/69_cli.ipynb #3d83d47c
+#| eval: false
+#| eval: false
 #| eval: false
 #| eval: false
 if __name__=='__main__': sys.exit(main())

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ranks', 'is_first', 'deal_rows', 'first_says', 'all_rows', 'wait_for_ranks', 'blocks_of', 'shard_model',
-           'whole_tensor', 'whole_model', 'placed_like', 'run_here', 'launch']
+           'whole_tensor', 'whole_model', 'placed_like', 'run_here', 'run_cells', 'launch']
 
 # %% ../nbs/31a_ranks.ipynb #14ddfc54
 import ast, importlib, json, os, runpy, subprocess, sys, types
@@ -123,29 +123,32 @@ def run_here(
     *args:str # of the script or function; for a notebook name=value
 ):
     "Do it in this process."
-    if what.endswith('.ipynb'): return _run_cells(Path(what), args)
+    if what.endswith('.ipynb'): return run_cells(Path(what), {k: _literal(v) for k,_,v in (a.partition('=') for a in args)})
     if not what.endswith('.py'): return getattr(importlib.import_module(what.split(':')[0]), what.split(':')[1])(*args)
     sys.argv = [what, *args]
     runpy.run_path(what, run_name='__main__')
 
-def _run_cells(path, args):
+def run_cells(
+    path,      # of a notebook
+    given:dict # parameter -> value
+):
+    "Do the code cells of a notebook in this process, with other values for its parameters."
     cells = [c for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if c['cell_type']=='code']
     page = sys.modules['__main__'] = types.ModuleType('__main__')
     tagged = [i for i,c in enumerate(cells) if 'parameters' in c['metadata'].get('tags', [])]
-    if args and not tagged: raise ValueError(f"{path} has no cell tagged 'parameters', so {args[0]!r} has no place to go; tag the cell that sets them")
+    if given and not tagged: raise ValueError(f"{path} has no cell tagged 'parameters', so {next(iter(given))!r} has no place to go; tag the cell that sets them")
     for i,c in enumerate(cells):
         exec(compile(''.join(c['source']), f'{path}, code cell {i+1}', 'exec'), page.__dict__)
-        if tagged and i==tagged[0]: page.__dict__.update(_given(args, page.__dict__))
+        if tagged and i==tagged[0]:
+            known = page.__dict__
+            for k in given:
+                if k not in known: raise LookupError(did_you_mean('parameter', k, [n for n in known if not n.startswith('_')]))
+            known.update({k: int(v) if type(known[k]) is int and isinstance(v, float) and v.is_integer() else v for k,v in given.items()}) # 2e9 tokens
 
-def _given(args, known):
-    "name=value pairs; values are Python literals, or else strings."
-    given = dict(a.split('=', 1) for a in args)
-    for k in given:
-        if k not in known: raise LookupError(did_you_mean('parameter', k, [n for n in known if not n.startswith('_')]))
-    def value(s):
-        try: return ast.literal_eval(s)
-        except (ValueError, SyntaxError): return s
-    return {k: value(v) for k,v in given.items()}
+def _literal(text):
+    "A Python literal, or else the text."
+    try: return ast.literal_eval(text)
+    except (ValueError, SyntaxError): return text
 
 # %% ../nbs/31a_ranks.ipynb #2874c60b
 def launch(

@@ -308,6 +308,21 @@ def test_the_array_script_does_the_point_of_its_number(tmp_path):
     assert subprocess.run(['bash', STATIC/'slurm_array.sh'], cwd=tmp_path, env={**env, 'SLURM_ARRAY_TASK_ID': '3'}, capture_output=True).returncode==2
 
 
+@pytest.mark.skipif(not os.environ.get('LLMBENCH_SLOW'), reason='a minute of processor time; LLMBENCH_SLOW=1 runs it')
+def test_the_torchrun_script_trains_as_one_process_does(tmp_path):
+    "A real torchrun of two processes: one run with its record, and what it learns is what one process learns."
+    tiny = dict(tokens='4e3', size=1, window=32, vocab=300, megabytes=.05, holdout=2)
+    env = {**os.environ, 'PATH': f"{Path(LLMBENCH).parent}{os.pathsep}{os.environ['PATH']}", 'NODES': '1', 'GPUS': '2', 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(['bash', STATIC/'slurm_torchrun.sh', 'pretrain', *(f'{k}={v}' for k, v in tiny.items()), f'out={tmp_path}/two'], env=env, capture_output=True, text=True, timeout=500)
+    assert done.returncode==0 and done.stdout.count('Held out')==1, done.stderr[-3000:]
+    assert cli('run', 'pretrain', *(x for k, v in tiny.items() for x in ('-p', f'{k}={v}')), '-o', tmp_path/'one', env={'OMP_NUM_THREADS': '1'}).returncode==0
+    two, one = (read_json(tmp_path/n/'run.json') for n in ('two', 'one'))
+    assert two['status']=='done' and two['environment']['processes']==2 and two['made'].keys()==one['made'].keys()
+    assert two['results']['valid_loss']==pytest.approx(one['results']['valid_loss'], rel=1e-4)
+    wrong = subprocess.run(['bash', STATIC/'slurm_torchrun.sh', 'pretrain', 'tokns=2e9', f'out={tmp_path}/wrong'], env=env, capture_output=True, text=True, timeout=300)
+    assert wrong.returncode==1 and "Did you mean 'tokens'" in wrong.stderr and not (tmp_path/'wrong').exists()
+
+
 def test_the_ssh_script_starts_looks_and_fetches(tmp_path):
     "What would be done on the other machine is done in a shell of this one: only the wire is left out."
     job(tmp_path)

@@ -1,5 +1,7 @@
 #!/bin/bash
-# One training run on several accelerators, of one machine or of several, under Slurm.
+# One run on several accelerators, of one machine or of several, under Slurm. The first process keeps its record:
+# OUT/run.json says `running`, `done`, `failed` or `stopped` (torchrun itself ends with 1 whatever went wrong).
+# OUT must be on a disk that all machines see.
 #   sbatch --nodes=2 slurm_torchrun.sh pretrain tokens=2e9 size=12 out=/shared/runs/big
 # On one machine without Slurm:  NODES=1 GPUS=8 bash slurm_torchrun.sh pretrain tokens=2e9 out=runs/big
 #SBATCH --job-name=llmbench-torchrun
@@ -16,10 +18,14 @@ JOB=${1:?a run notebook by name or path, then NAME=VALUE ...}
 shift
 NODES=${SLURM_NNODES:-${NODES:-1}}
 GPUS=${SLURM_GPUS_ON_NODE:-${GPUS:-1}}
-case $JOB in
-  *.ipynb) notebook=$JOB ;;
-  *) notebook=$(python -c 'import sys; from llmbench.batch import find_notebook; print(find_notebook(sys.argv[1]))' "$JOB") ;;
-esac
+given=()
+for a in "$@"; do
+  case $a in
+    out=*) given+=(-o "${a#out=}") ;;
+    *=*) given+=(-p "$a") ;;
+    *) echo "'$a' is no NAME=VALUE" >&2; exit 2 ;;
+  esac
+done
 
 # a killed group is started again and goes on from its last whole checkpoint
 run=(torchrun --nnodes "$NODES" --nproc-per-node "$GPUS" --max-restarts 3)
@@ -30,7 +36,7 @@ else
   export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
   run+=(--standalone)
 fi
-run+=(-m llmbench.ranks "$notebook" "$@")
+run+=(-m llmbench.cli run "$JOB" "${given[@]}")
 
 if [ -n "${SLURM_JOB_ID:-}" ]; then exec srun "${run[@]}"; fi
 exec "${run[@]}"
