@@ -68,8 +68,9 @@ def _begins(tokenizer, prompt, answer):
 # %% ../nbs/36b_preference.ipynb #36f9b592
 def _settings(recipe, folder, steps, **options):
     "What TRL is told of the recipe's numbers (the others are in the optimizer and the schedule, which are ours); nothing written but the run."
+    import torch
     return dict(output_dir=str(folder/'trl'), per_device_train_batch_size=recipe.batch//recipe.accumulate, gradient_accumulation_steps=recipe.accumulate, max_steps=steps, max_grad_norm=recipe.clip, seed=recipe.seed, max_length=recipe.window,
-        bf16=recipe.precision=='bf16', fp16=recipe.precision=='fp16', gradient_checkpointing=False, report_to='none', save_strategy='no', disable_tqdm=True, logging_steps=1, dataloader_pin_memory=False)|options
+        use_cpu=not torch.accelerator.is_available(), bf16=recipe.precision=='bf16', fp16=recipe.precision=='fp16', gradient_checkpointing=False, report_to='none', save_strategy='no', disable_tqdm=True, logging_steps=1, dataloader_pin_memory=False)|options
 
 class _Seat:
     "A Trainer in the place of a Learner: what logs, checkpoints and adapters ask for."
@@ -158,6 +159,7 @@ def _check(recipe, kind):
     name, options = spec_of(recipe.optimizer)
     check_options('optimizer', optimizers.find(name), options, OWN)
     if recipe.precision=='bf16_weights': raise ValueError(f"{kind}: precision='bf16_weights' is the Learner's own; TRL's trainers take fp32, bf16 and fp16")
+    if kind=='dpo' and spec_of(recipe.adapter)[0]=='adalora': raise ValueError("dpo: TRL keeps an adapter as it was at the start beside the one that learns, and adalora allows one only; take lora, dora, rslora or another one")
 
 def _train(kind, model, head, pairs, folder, tokenizer, objective, epochs, long, make, save, progress, fields, **kw):
     "Check the pairs, train or go on, leave a run."
@@ -180,6 +182,7 @@ def _train(kind, model, head, pairs, folder, tokenizer, objective, epochs, long,
         seat = _Seat(recipe, run, [*adapter_callbacks(recipe.adapter), _Position(), Checkpoint(*save)], Live(kind, recipe.steps) if progress or progress is None and (in_notebook() or sys.stderr.isatty()) else None)
         trainer = make(partial(_seated, seat=seat), trl, add_adapter(made, recipe.adapter, recipe.steps, recipe.seed), _settings(recipe, folder, recipe.steps),
                        dict(train_dataset=Dataset.from_list(rows), processing_class=tok, callbacks=[_events(seat)]))
+        trainer.remove_callback(need('transformers').PrinterCallback)               # it prints every row of the log
         with half_products(made.device, recipe.precision): trainer.train(resume_from_checkpoint=_resume(seat, trainer))
         return leave(seat, tok)
 
