@@ -96,7 +96,7 @@ def open_task(
     name:str,       # of a benchmark, a part after it where there are several: 'glue/sst2', 'clue/tnews', 'ceval/law', 'mmlu/anatomy'; 'mmlu' alone is all of them, each a `source`
     folder,         # where its files are
     split:str=None, # None: the first with labels, of those that the benchmark is usually scored on
-    examples:str=None, # split of the examples, for shots
+    examples:str=None, # split of the examples, for shots; of many subjects each question is shown those of its own
     **fields        # of the Task: shots, template, metrics, ...
 )->Task:
     "A known benchmark as a task, from its files."
@@ -106,7 +106,7 @@ def open_task(
     if not Path(folder).is_dir(): raise FileNotFoundError(f"open_task: there is no folder {folder}; {name} is not downloaded: give the folder of its files")
     rows = lambda *splits: _labelled(name, layout, Path(folder), part, splits)
     made = dict(kind=layout.kind, rows=rows(split) if split else rows(*layout.splits), labels=layout.labels, template=layout.template, metrics=layout.metrics, options=dict(layout.options))
-    if examples: made['examples'] = rows(examples)
+    if examples: made['examples'], made['options'] = rows(examples), made['options']|dict(own_source='{part}' in layout.files[0] and not part)
     made |= {k: v for k,v in fields.items() if k!='options'}
     return Task(name, **made|dict(options=made['options']|fields.get('options', {})))
 

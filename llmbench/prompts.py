@@ -134,18 +134,19 @@ class Shots:
         k:int,          # examples before each question
         choose='sample', # name of a chooser, or a function like one
         seed:int=0,
-        labels=None     # of the pairs, for balanced; None: their answers
+        labels=None,    # of the pairs, for balanced; None: their answers
+        groups=None     # of the pairs: a question is shown those of its own group only; None: any
     ):
-        self.pairs, self.k, self.seed = list(pairs), k, seed
+        self.pairs, self.k, self.seed, self.groups = list(pairs), k, seed, None if groups is None else np.array(list(groups), object)
         if k<0: raise ValueError(f"shots={k} must be 0 or more")
         if k>len(self.pairs): raise ValueError(f"shots={k}: there are only {len(self.pairs)} examples; give more, or fewer shots")
         self.texts = np.array([q for q,_ in self.pairs], object)
         self.pick = choosers.find(choose)(self.texts.tolist(), list(labels or (a for _,a in self.pairs)), rng('shots', seed)) if k else None
 
-    def __call__(self, text, key='')->list:
+    def __call__(self, text, key='', group=None)->list:
         if not self.k: return []
-        may = np.flatnonzero(self.texts!=text)                       # a question is not its own example
-        if len(may)<self.k: raise ValueError(f"shots={self.k}: beside the question itself there are only {len(may)} examples; give more, or fewer shots")
+        may = np.flatnonzero((self.texts!=text) & (True if self.groups is None else self.groups==group)) # a question is not its own example
+        if len(may)<self.k: raise ValueError(f"shots={self.k}: beside the question itself there are only {len(may)} examples{f' of {group!r}' if self.groups is not None else ''}; give more, or fewer shots")
         return [self.pairs[i] for i in self.pick(text, self.k, rng('shots', self.seed, key), may)]
 
 # %% ../nbs/41_prompts.ipynb #438f9af0

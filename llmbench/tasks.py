@@ -27,7 +27,7 @@ from .show import Live
 from .store import STAMP, is_made, once, read_json, write_json
 
 # %% ../nbs/42_tasks.ipynb #8724288d
-OPTIONS = dict(delimiter=' ', between='\n\n', system='', chat=False, answers='texts', new=None, stop=None, temperature=0., top_p=1., top_k=0, head=None) # how a task asks, with what is usual
+OPTIONS = dict(delimiter=' ', between='\n\n', system='', chat=False, answers='texts', new=None, stop=None, temperature=0., top_p=1., top_k=0, head=None, own_source=False) # how a task asks, with what is usual
 
 @dataclass(frozen=True)
 class Task:
@@ -45,7 +45,7 @@ class Task:
     choose:object='sample' # which ones: a name of `prompts.choosers`
     seed:int=0           # of what is drawn
     fields:dict=None     # our name of a field -> the rows' name: {'text': 'sentence'}
-    options:dict=field(default_factory=dict) # see OPTIONS: delimiter, between, system, chat, answers, new, stop, temperature, top_p, top_k; head: options of a head's decoder
+    options:dict=field(default_factory=dict) # see OPTIONS: delimiter, between, system, chat, answers, new, stop, temperature, top_p, top_k; head: options of a head's decoder; own_source: examples of the row's own source only
 
     def __post_init__(self):
         where = f'task {self.name!r}'
@@ -91,12 +91,13 @@ class Task:
         if not self.shots: return Shots([], 0)
         t = self if self.examples is None else replace(self, rows=self.examples, examples=None, shots=0, labels=self.labels if self.labels is not None else list(self.words))
         qs = [t.question(i) for i in range(len(t.items))]
-        return Shots([(q.ask if isinstance(q.ask, str) else q.ask[-1]['content'], q.shown) for q in qs if q.shown], self.shots, self.choose, self.seed, [str(q.target) for q in qs if q.shown])
+        return Shots([(q.ask if isinstance(q.ask, str) else q.ask[-1]['content'], q.shown) for q in qs if q.shown], self.shots, self.choose, self.seed, [str(q.target) for q in qs if q.shown],
+                     [t.items[i].get('source') for i,q in enumerate(qs) if q.shown] if self.option('own_source') else None)
 
     def prompt(self, i, question=None):
         "All that a model is shown about a row: a text, or messages."
         q = question or self.question(i)
-        shots = self.shown(q.ask if isinstance(q.ask, str) else q.ask[-1]['content'], self.ids[i])
+        shots = self.shown(q.ask if isinstance(q.ask, str) else q.ask[-1]['content'], self.ids[i], self.items[i].get('source'))
         if self.option('chat') or not isinstance(q.ask, str): return messages_of(q.ask, shots, self.option('system'))
         return prompt_of(q.ask, shots, self.option('delimiter'), self.option('between'), self.option('system'))
 
@@ -111,7 +112,7 @@ class Task:
         if self.tokens is not None: return fingerprint(self.name, self.window, {k: t.fingerprint for k,t in self.tokens.items()})
         template = None if self.asked.way=='read' else self.template or self.asked.template
         return fingerprint(self.name, self.kind, self.window, template, _told(self.items), self.labels, self.shots, _told(_read(self.examples)) if self.examples is not None and self.shots else None,
-                           self.choose if self.shots else None, self.seed, {k: self.option(k) for k in OPTIONS})
+                           self.choose if self.shots else None, self.seed, {k: self.option(k) for k in OPTIONS if k!='own_source' or self.option(k)})
 
     def documents(self):
         "`(source, document number, ids (n,), UTF-8 bytes)` of each document of tokens that has text."
