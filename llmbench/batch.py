@@ -282,6 +282,7 @@ def _finish(run, status, cause, error, rate):
     record |= dict(status=status, cause=cause, error=error, seconds=seconds, inputs=inputs, results=results, digest=fingerprint(results) if results else None, made=steps, cpu_seconds=cpu,
                    energy=run.energy.until(cpu), cost=cost_of(seconds, rate), memory=max(run.memory, kernel.get('peak_memory', 0)), restored=run.restored, notes=run.notes+kernel.pop('notes', []))
     record['seeds'] |= seeds
+    record['modules'] = kernel.pop('modules', {})                    # code of one's own that was imported
     if kernel: record['determinism'] |= {k: v for k,v in kernel.items() if k!='peak_memory'}
     if run.kernel and record.get('environment'): record['environment'] |= {k: kernel[k] for k in ('threads', 'gpu') if k in kernel}
     try:

@@ -9,17 +9,18 @@ __all__ = ['resume']
 from pathlib import Path
 
 from .batch import run_notebook
-from .record import given_again, notebook_of, run_record
+from .record import cwd_of, given_again, notebook_of, run_record
 
 # %% ../nbs/60b_resume.ipynb #ac76af0c
 def resume(
     run,             # folder of an executed notebook that was stopped, failed or died
     params:dict=(),  # parameters whose value was hidden in the record
     log=None,
-    keep:float=1.    # seconds from which a cell's result is kept for the next time
+    keep:float=1.,   # seconds from which a cell's result is kept for the next time
+    price_per_hour=None # as in `run_notebook`
 )->dict:             # the record
     "Go on with a run; one that is done is returned as it is."
     first = run_record(run)
     if first['status']=='done': return first
     if first['status']=='running': raise FileExistsError(f"{run} is running (process {first['pid']} on {first['host']}); wait for it or stop it first")
-    return run_notebook(notebook_of(first), given_again(first, params), Path(run), log, restore=True, keep=keep, facts=dict(given=first.get('given', [])))
+    return run_notebook(notebook_of(first), given_again(first, params), Path(run), log, price_per_hour, restore=True, keep=keep, cwd=cwd_of(first), facts=dict(given=first.get('given', [])))

@@ -19,7 +19,7 @@ from llmbench.batch import RunFailed, run_notebook, said
 from llmbench.facts import RUN_FOLDER
 from llmbench.index import true_status
 from llmbench.parameters import find_notebook, run_names
-from llmbench.record import diff, replay, run_record, verify
+from llmbench.record import diff, run_record, verify
 from llmbench.resume import resume
 from llmbench.store import read_json, read_jsonl, whole
 
@@ -375,8 +375,10 @@ def test_verify_finds_what_changed(measured, what, kind, said):
     if what in ('code', 'package', 'data'): assert found.moved[0]['name']=='total' and found.moved[0]['by']>1e-3
 
 
-def test_replay_with_another_seed(measured, tmp_path):
-    run = measured[0]
-    r = replay(run, dict(seed='3'), out=tmp_path/'other')
-    found = diff(run, tmp_path/'other')
-    assert r['parameters']['seed']==3 and others(found)=={'seed': ['seed: 0 -> 3']} and found.status=='different' and found.moved[0]['name']=='total'
+def test_a_verification_that_is_stopped_says_nothing(measured):
+    run, cells = measured[:2]
+    cells("__import__('os').kill(__import__('os').getpid(), 15)")
+    try:
+        with pytest.raises(RunFailed, match='stopped: verify was ended by SIGTERM') as e: verify(run)
+    finally: cells()
+    assert e.value.record['status']=='stopped'
