@@ -1,7 +1,11 @@
 """A corpus several times as large as the memory that a process may have, through clean, deduplication and tokens.
 
     python benchmarks/scale.py                         little text: does it run, and what does each step hold?
-    python benchmarks/scale.py --limit 256             1 GiB of text, 256 MiB of memory for all of the process, imports included
+    python benchmarks/scale.py --limit 480 --alone --steps clean,exact,near,tokens
+                                                       1.9 GiB of text, four times the whole limit: 480 MiB for all of the process, what imports,
+                                                       compiled functions and the libraries' reserves take included (these alone: about 390); about 13
+                                                       minutes of processor time and 6 GB of disk; without --alone it is all done again without a limit
+    python benchmarks/scale.py --limit 480 --factor .2 --alone     the same with a twentieth of the text, to see that it begins well
     python benchmarks/scale.py --limit 16 --over       64 MiB of text, 16 MiB more than the process holds after 2 MB of it (--warm)
 
 The limit is RLIMIT_DATA of the process that does the work: the kernel refuses any private writable memory beyond it (heap, arrays, stacks of
@@ -76,7 +80,7 @@ def worker(a):
     warnings.simplefilter('ignore')
     steps, home = a.steps.split(','), Path(a.worker)
     if a.free: print(json.dumps(dict(made=go_through(Corpus.open(home/'large'), home/'free', steps)))); return
-    use_memory(min(256, 128+2*a.limit) if a.over else a.limit*1.048576)
+    use_memory(min(256, 128+2*a.limit if a.over else a.limit))
     if a.over: go_through(Corpus.open(home/'small'), home/'warm', steps)
     base, rows = status('VmData', 'VmRSS'), []
     limit = int((a.limit+(base[0] if a.over else 0))*MiB)
@@ -107,7 +111,7 @@ def main(argv=None):
     if a.quick or not a.limit: a.limit, a.over = a.limit or 16, True
     if a.worker: return worker(a)
     from llmbench.scale import FRUGAL, use_memory
-    if a.over: use_memory(min(256, 128+2*a.limit)) # the corpus has small row groups too
+    use_memory(min(256, 128+2*a.limit if a.over else a.limit)) # the corpus has small row groups too
     with tempfile.TemporaryDirectory() as home:
         write_corpus(Path(home)/'small', a.warm*1e6, 1)
         write_corpus(Path(home)/'large', a.limit*a.factor*MiB)
@@ -117,6 +121,7 @@ def main(argv=None):
         found = run(env=FRUGAL, before=lambda: resource.setrlimit(resource.RLIMIT_STACK, (2*MiB, 2*MiB))) # of each thread
         if not found: return 1
         found['same'] = None if a.alone else run('--free')['made']==found['made']
+    print(f"text: {found['corpus_mib']/found['limit_mib']:.2f} times the whole limit, {found['corpus_mib']/(found['limit_mib']-found['base_mib']):.2f} times what is left of it above {'the process after a little text' if a.over else 'the imports'}")
     print(f"limit {found['limit_mib']:.0f} MiB of private memory ({found['base_mib']:.0f} of them before the first document), {found['corpus_mib']:.0f} MiB of text in {found['documents']:,} documents, "
           f"resident at the peak {found['peak_rss_mib']:.0f} MiB (before {found['base_rss_mib']:.0f}, files that are mapped included)")
     for r in found['steps']: print(f"  {r['step']:10} {r['documents']:>9,} documents {r['megabytes']:8.1f} MB left  {r['seconds']:7.1f} s  {r['cpu_seconds']:7.1f} CPU s  holds {r['data_mib']:.0f} MiB")

@@ -16,10 +16,11 @@ from .core import need
 os.environ.setdefault('DAFT_ANALYTICS_ENABLED', '0')
 os.environ.setdefault('DO_NOT_TRACK', '1')
 os.environ.setdefault('DAFT_PROGRESS_BAR', '0')
+os.environ.setdefault('DAFT_SHOW_QUERY_ID', '0') # a line for each plan in a terminal
 
 @functools.cache
 def engine():
-    "Daft, imported when it is first used (about a second), with usage reporting and progress bars off."
+    "Daft, imported when it is first used (about a second), with usage reporting, progress bars and names of plans off."
     return need('daft')
 
 # %% ../nbs/06_parquet.ipynb #42e9d8aa
