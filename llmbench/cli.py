@@ -58,12 +58,14 @@ def cmd_run(a):
     with placed(a.out) as out: record = run_together(name, params, out, price_per_hour=a.price, facts=facts)
     return _ended(a, record) if record else DONE
 
+def _opt_price(v): v.add_argument('--price', metavar='AMOUNT', help="what an hour of this machine costs, for the record: '2.5 EUR' (LLMBENCH_PRICE)")
+
 def opt_run(v):
     v.add_argument('name', nargs='?', metavar='NAME', help='a run notebook (`llmbench run --list` shows them), the path of an .ipynb, or an address (s3://, gs://, abs://, file://)')
     v.add_argument('-p', '--param', action='append', default=[], metavar='NAME=VALUE', help='set a parameter (repeatable)')
     v.add_argument('-f', '--file', action='append', default=[], metavar='YAML', help='parameters from a file (repeatable; -p has the last word)')
     v.add_argument('-o', '--out', metavar='FOLDER', help='folder of the results (runs/NAME), or an address where they are put while it runs and at the end')
-    v.add_argument('--price', metavar='AMOUNT', help="what an hour of this machine costs, for the record: '2.5 EUR' (LLMBENCH_PRICE)")
+    _opt_price(v)
     v.add_argument('--list', action='store_true', help='show the parameters and stop')
 
 # %% ../nbs/69_cli.ipynb #ea0a1cb0
@@ -224,7 +226,7 @@ def cmd_resume(a):
         here = Path(here)
         if (here/'sweep.json').exists() and not (here/'run.json').exists(): return _sweep_goes_on(a, here)
         if is_remote(a.folder) and not here.exists(): raise FileNotFoundError(f"{a.folder} belongs to a run that worked in {here.absolute()}, which is not here: resume it where it ran (its mirror.json says where), the address has no kept cells and checkpoints")
-        return _ended(a, resume(here, pairs(a.param)))
+        return _ended(a, resume(here, pairs(a.param), price_per_hour=a.price))
 
 def _sweep_goes_on(a, folder):
     from llmbench.sweep import Sweep
@@ -239,17 +241,19 @@ def _ended(a, record):
 def opt_resume(v):
     v.add_argument('folder', help='folder of a run, or the address its results were put at')
     v.add_argument('-p', '--param', action='append', default=[], metavar='NAME=VALUE', help='a parameter whose value was hidden in the record (repeatable)')
+    _opt_price(v)
 
 def cmd_replay(a):
     "a run again with some parameters changed: llmbench replay runs/mine --with lr=3e-4"
     from llmbench.jobfiles import placed
     from llmbench.record import replay
-    with placed(a.out) as out: return _ended(a, replay(a.folder, pairs(a.with_, '--with'), out))
+    with placed(a.out) as out: return _ended(a, replay(a.folder, pairs(a.with_, '--with'), out, price_per_hour=a.price))
 
 def opt_replay(v):
     v.add_argument('folder', help='folder of a run')
     v.add_argument('--with', dest='with_', action='append', default=[], metavar='NAME=VALUE', help='what is to be different (repeatable)')
     v.add_argument('-o', '--out', metavar='FOLDER', help='folder of the new run (beside the first, named after what is different)')
+    _opt_price(v)
 
 # %% ../nbs/69_cli.ipynb #72c4e4cc
 def cmd_new(a):
