@@ -3,6 +3,8 @@
 The report: 10 tasks of 1,000 rows, 5 metrics each (accuracy, exact match, F1, bits per byte, BLEU from its ten counts), 20 runs, 10,000 draws, from scored rows in memory
 to the tidy table. scipy.stats.bootstrap computes the same statistics, of one run and task at a time; it is timed on a few of them and scaled to all (its column says so).
 Coverage: the share of simulated test sets whose 95% interval holds the true value; 2,000 sets a line (600 with --quick), so a line is known to about half a point (one with --quick).
+Areas under curves get the 500 draws that reports give them, and 600 sets a line. The calibration error's interval is wide on purpose (few rows show too much of it): its lines have a lower bar alone.
+Beyond the draws: the share of equal models called different at 0.1% when 99 draws tell no p below 1%, so that the tail of t decides alone; 20,000 pairs (4,000 with --quick).
 Level: the share of simulated pairs of equal models that the paired test calls different at 5%; as many pairs. Accuracies with one seed have few possible values, so
 their true level is added up over every way in which the rows can differ and split, without simulation; the simulated pairs go through the report's own function."""
 import time
@@ -17,7 +19,7 @@ from llmbench.shares import mcnemar_p
 from llmbench.statistics import RowStats, boot, paired_differences
 
 ROWS, TASKS, RUNS, DRAWS = 1000, 10, 20, 10_000
-F1, BPB, BLEU = (metrics[m].of for m in ('f1', 'bits_per_byte', 'bleu'))
+F1, BPB, BLEU, MACRO, AUC, ECE = (metrics[m].of for m in ('f1', 'bits_per_byte', 'bleu', 'f1_macro', 'roc_auc', 'ece'))
 
 # ---- rows of invented models: a truth is known by drawing very many rows
 
@@ -42,7 +44,26 @@ def sentences(g, shape, rows=None):
     match = g.binomial(total, g.beta(6, 4, shape)[..., None]**np.array([1, 1.7, 2.4, 3.]))
     return np.concatenate([words[..., None], target[..., None], match, total], -1).astype(float)
 
-KINDS = dict(accuracy=(right, None), f1=(hits, F1), bits_per_byte=(documents, BPB), bleu=(sentences, BLEU))
+def classes(g, shape, shares=(.4, .3, .2, .1), recall=.7):
+    "Four classes: true positives, false positives, false negatives of each; wrong answers are any class."
+    draw = lambda: np.searchsorted(np.cumsum(shares)[:-1], g.random(shape))
+    y, other, hit = draw(), draw(), g.random(shape)<recall
+    t, a = (v[..., None]==np.arange(4) for v in (y, np.where(hit, y, other)))
+    return np.concatenate([t&a, a&~t, t&~a], -1).astype(float)
+
+def ranked(g, shape, apart=1.2, prevalence=.3):
+    "Scores of two classes, and the class."
+    y = (g.random(shape)<prevalence).astype(float)
+    s = g.normal(0, 1, shape)+apart*y
+    return np.stack([-s, s, y], -1)
+
+def confidences(g, shape, down=0.):
+    "Hit minus confidence in 15 bins, and one: a model that is right `down` less often than it says."
+    sure = .5+.5*g.beta(4, 1.5, shape)
+    gap = (g.random(shape)<sure-down)-sure
+    return np.concatenate([np.where(np.searchsorted(np.linspace(0, 1, 16)[1:-1], sure)[..., None]==np.arange(15), gap[..., None], 0), np.ones((*shape, 1))], -1)
+
+KINDS = dict(accuracy=(right, None), f1=(hits, F1), f1_macro=(classes, MACRO), bits_per_byte=(documents, BPB), bleu=(sentences, BLEU))
 
 def truth(make, of):
     s = sum(make(rng('truth', i), (100_000,)).sum(0) for i in range(5))
@@ -91,11 +112,11 @@ def peer_seconds(runs, quick):
 
 # ---- coverage
 
-def covered(make, of, n, sets, seeds=1, spread=0., draws=2000):
-    "Share of test sets whose interval holds the truth; with seeds, models differ from seed to seed by `spread`."
+def covered(make, of, n, sets, seeds=1, draws=2000, want=None, whole=False):
+    "Share of test sets whose interval holds the truth."
     x = make(rng('coverage', n, seeds), (sets, seeds, n))
-    want = truth(make, of)
-    lo, hi = boot([RowStats(x, of)], draws, 'coverage', n)[0].interval()
+    want = truth(make, of) if want is None else want
+    lo, hi = boot([RowStats(x, of, whole)], draws, 'coverage', n)[0].interval()
     return float(((lo<=want+1e-12)&(want-1e-12<=hi)).mean())
 
 def seed_sets(n, sets, seeds, sd, agree=.7, p=.8):
@@ -114,6 +135,12 @@ def coverage(o):
     sets = 600 if o.quick else 2000
     for name,(make,of) in KINDS.items():
         for n in (50, 200, 1000): yield from both(f'coverage, {name}, {n:,} rows', 100*covered(make, of, n, sets), sets)
+    from scipy.stats import norm
+    for n in (50, 200): yield from both(f'coverage, roc_auc, {n:,} rows', 100*covered(ranked, AUC, n, 600, want=norm.cdf(1.2/2**.5), whole=True), 600)
+    for down in (0., .05, .15):
+        for n in (50, 200, 1000):
+            held = 100*covered(lambda g, shape: confidences(g, shape, down), ECE, n, 600, want=down)
+            yield Row(f'coverage, ece, right {100*down:g} points less often than it says, {n:,} rows', held, '%', bar=93., low=held-196*np.sqrt(held/100*(1-held/100)/600), high=held+196*np.sqrt(held/100*(1-held/100)/600))
     p = rng('accuracies').uniform(.5, .98, (sets, 1, 1))                    # 30 rows can only say 31 things: single accuracies lie above and below
     lo, hi = boot([RowStats(right(rng('thirty'), (sets, 1, 30), p))], 200, 'thirty')[0].interval()
     yield from both('coverage, accuracy, 30 rows, mean over true values from 50 to 98%', 100*float(((lo<=p[:, 0, 0])&(p[:, 0, 0]<=hi)).mean()), sets)
@@ -161,8 +188,22 @@ def held_differences(n, sets):
         out.append((lo<=want)&(want<=hi))
     return float(np.concatenate(out).mean())
 
+def equal_auc(n, sets):
+    "p of two equal rankings of the same rows, which find the same rows hard."
+    for i in range(sets):
+        g = rng('equal auc', n, i)
+        y, hard = (g.random(n)<.3).astype(float), g.normal(0, .7, n)
+        a, b = (RowStats(np.stack([-(s := hard+1.2*y+g.normal(0, .7, n)), s, y], -1)[None, None], AUC, True) for _ in range(2))
+        yield paired_differences([a], [b], 500, 'auc', i)[0].p[0]
+
 def level(o):
     sets = 600 if o.quick else 4000
+    for n in (50, 200): yield from both(f'false alarms at 5%, roc_auc, {n:,} rows', 100*float((np.fromiter(equal_auc(n, min(sets, 2000)), float)<=.05).mean()), min(sets, 2000), 1., 6.)       # halves without swaps: careful on few rows
+    for name in ('f1', 'bits_per_byte', 'bleu'):
+        (make, of), many = KINDS[name], 4000 if o.quick else 20_000
+        a, b = pairs(make, 100, many, .5)
+        p = np.concatenate([paired_differences([RowStats(a[i:i+500], of)], [RowStats(b[i:i+500], of)], 99, 'tail', i)[0].p for i in range(0, many, 500)])
+        yield Row(f'false alarms at 0.1%, {name}, 100 rows, beyond 99 draws', 100*float((p<=.001).mean()), '%', bar=.2, better='lower')
     for name,(make,of) in KINDS.items():
         for n in (50, 200, 1000):
             a, b = pairs(make, n, sets if n<1000 else min(sets, 2000), .5)

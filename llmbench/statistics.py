@@ -119,7 +119,10 @@ def pulls(
     x = np.asarray(x, float)
     n = x.shape[-2]
     if n<2: return np.full(x.shape[:-1], np.nan)
-    left = metric_value(of, x.sum(-2, keepdims=True)-x, n-1)
+    return _pulled(metric_value(of, x.sum(-2, keepdims=True)-x, n-1))
+
+def _pulled(left): # (..., N) values without each row
+    n = left.shape[-1]
     lost = np.isnan(left)                                                              # the metric has no value without that row
     mean = over(np.where(lost, 0, left).sum(-1, keepdims=True), (~lost).sum(-1, keepdims=True))
     return np.where(lost, 0, math.sqrt((n-1)/n)*(mean-left))
@@ -137,7 +140,7 @@ class Drawn:
     "A metric of R runs with S seeds on the same N rows: values, and what they would have been on other rows."
     value:np.ndarray       # (R, S)
     draws:np.ndarray       # (R, D) means over seeds
-    pull:object            # (R, S, N); None where a metric is no function of sums
+    pull:object            # (R, S, N); None where a metric is no function of sums, and there are more than `WHOLE` rows
     rows:int
     least:int=None         # rows of the smallest group, if several are joined; None: `rows`
     right:np.ndarray=None  # (R,) number of rows that are right, if rows are only right or wrong and there is one seed
@@ -388,7 +391,8 @@ def _with_spread(d): return d if d.value.shape[1]==1 else replace(d, spread=d.va
 
 def _of_whole(s, draws, seed, kind='rows'):
     counts = draw_counts(draws, s.rows, *seed, kind=kind)
-    return Drawn(s.value(), np.array([[s.of(x, counts if kind=='rows' else 1+counts) for x in r] for r in s.x], float).mean(1), None, s.rows, halves=kind=='signs')
+    pull = _pulled(np.array([[s.of(x, 1-np.eye(s.rows)) for x in r] for r in s.x], float)) if 1<s.rows<=WHOLE else None                  # no dearer than the draws
+    return Drawn(s.value(), np.array([[s.of(x, counts if kind=='rows' else 1+counts) for x in r] for r in s.x], float).mean(1), pull, s.rows, halves=kind=='signs')
 
 def joined(
     parts:list, # Drawn of the same runs, one a group of rows, drawn with different seeds
