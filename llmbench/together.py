@@ -45,6 +45,7 @@ def _began():
 
 def _beside(path, given, out, rank):
     "The cells, in this process; what they print has been printed by the first one."
+    out.mkdir(parents=True, exist_ok=True)                           # the first one may be slower
     os.environ[FOLLOWS] = '1'
     try:
         with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(nowhere): run_cells(path, given)
