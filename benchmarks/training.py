@@ -3,9 +3,10 @@
 Rounds are interleaved; a figure is the median over rounds of the ratio within a round, so that a machine that is busy for a while does not favour anyone.
 Processor seconds stand beside wall time for the same reason. The number of threads is that of OMP_NUM_THREADS. The precision is bf16 where the hardware
 multiplies it, fp32 elsewhere; the bar against the Trainer is 1.3 in bf16 and 1 in fp32, where most of a step is matrix products that nobody can leave out:
-a profile of a bare step says how much faster than it a loop could be at most that did nothing but these products and attention. A processor without bf16
+a profile of a bare step says how much faster than it a loop could be at most that did nothing but these products and attention. What compilation costs
+is shared out over a run of RUN steps. On a GPU the share of its arithmetic that models of 124M and 345M parameters use is measured too. A processor without bf16
 is asked for bf16 too, with fewer rows, since the peer takes its time there."""
-import statistics, tempfile, time
+import atexit, os, shutil, statistics, tempfile, time
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from llmbench.models import build, estimate
 from llmbench.recipe import Recipe
 from llmbench.run import Run
 
+RUN = 1000 # steps over which the cost of compiling is shared out
 WIDE = {'name': 'llama', 'hidden_size': 256, 'intermediate_size': 688, 'num_attention_heads': 4, 'num_key_value_heads': 4}
 
 def proxy(steps, **changes):
@@ -49,7 +51,7 @@ def ours(recipe, rows, device, compiled=False):
         def before_fit(self, learner): self.tick()
         def after_step(self, learner): self.tick(); self.losses.append(learner.loss)
     clock, model = Timed(), build(recipe)
-    if compiled: torch.compiler.reset(); model.compile()                     # its cost is in the first step, which no median holds
+    if compiled: torch.compiler.reset(); model.compile()                     # its cost is in the first step, which the median does not hold
     with tempfile.TemporaryDirectory() as tmp: Learner(model, rows, recipe, Run.start(tmp, recipe), [Log(), clock]).fit()
     return clock
 
@@ -126,32 +128,61 @@ def main():
     print(f'{precision} on {device}, {torch.get_num_threads()} threads; loss curves agree to {apart:.1e}: '+' '.join(f'{l:.4f}' for l in curves['ours']), flush=True)
     plain = recipe.but(objective={'name': 'causal_lm', 'rows': 0})
     ways = dict(ours=lambda: ours(recipe, rows, device), compiled=lambda: ours(recipe, rows, device, True), plain=lambda: ours(plain, rows, device), bare=lambda: bare(recipe, rows, device), trainer=lambda: trainer(recipe, rows, device))
-    found, firsts = {k: [] for k in ways}, []
-    limits = []
+    found, firsts, limits = {k: [] for k in ways}, [], []
+    os.environ['TORCHINDUCTOR_CACHE_DIR'] = cache = tempfile.mkdtemp()       # the first compilation is a cold one
+    atexit.register(shutil.rmtree, cache, ignore_errors=True)
     for r in range(rounds):
         limits.append(matrix_limit(precision, device))
         for k in list(ways)[::1 if r%2 else -1]:
             clock = ways[k]()
             found[k].append(clock.seconds())
-            if k=='compiled': firsts.append(clock.ticks[1][0]-clock.ticks[0][0]-clock.seconds()[0])
+            if k=='compiled': firsts.append(np.subtract(*clock.ticks[1::-1])-clock.seconds())
         print(f'round {r+1}: '+', '.join(f'{k} {found[k][-1][0]:.3f} s (cpu {found[k][-1][1]:.3f})' for k in ways), flush=True)
+    compiling = np.max(firsts, 0)
+    found['compiled in a run'] = [s+compiling/RUN for s in found['compiled']]
     med = lambda a, b, i: statistics.median(x[i]/y[i] for x,y in zip(found[a], found[b]))
     tokens = recipe.batch*recipe.window
     rate = lambda k: tokens/statistics.median(x[0] for x in found[k])
     for i,what in enumerate(('wall', 'processor')):
         out.append(Row(f'time of a step, {what}: Learner with the plain loss over a bare loop', med('plain', 'bare', i), 'x', bar=1.03, better='lower'))
         out.append(Row(f'speed, {what}: Learner over Trainer', med('trainer', 'ours', i), 'x', bar=1., better='higher'))
-        out.append(Row(f'speed, {what}: Learner with compile over Trainer', med('trainer', 'compiled', i), 'x', bar=1.3 if precision=='bf16' else 1., better='higher'))
+        out.append(Row(f'speed, {what}: Learner with compile over Trainer, compiling ({compiling[i]:.0f} s) shared out over {RUN:,} steps', med('trainer', 'compiled in a run', i), 'x', bar=1.3 if precision=='bf16' else 1., better='higher'))
         out.append(Row(f'speed, {what}: Learner over Learner with the plain loss', med('plain', 'ours', i), 'x'))
     out.append(Row('most that a loop of nothing but matrix products and attention could gain over a bare loop', 1/products_share(recipe, rows, device), 'x'))
     out.append(Row('compile pays in a run of this many steps or more', _pays(found, firsts), 'steps'))
     out.append(Row('tokens a second', rate('ours'), 'tokens/s', 'Trainer', rate('trainer')))
     share = lambda k: statistics.median(estimate(recipe)['flops_per_token']*tokens/x[0]/l for x,l in zip(found[k], limits))
     out.append(Row('share of the matrix-product limit', share('ours'), '', 'Trainer', share('trainer')))
+    if device=='cuda': out += utilisation(steps)
     mine, theirs = loop_cost(rounds)
     if precision=='fp32': out += lacking(rounds)
     out.append(Row('the loop itself, a step of a tiny model, processor', mine, 'ms', 'bare loop', theirs))
     finish(out, o)
+
+PEAKS = {'H100 PCIe': 756e12, 'H100 NVL': 835e12, 'H100': 989e12, 'H200': 989e12, 'B200': 2250e12, 'A100': 312e12, 'L40S': 362e12, 'L4': 121e12} # dense bf16 FLOP/s by the maker's data sheets
+
+def peak_of(device)->tuple:
+    "FLOP/s that a device can do in bf16, and where the number is from."
+    name = torch.cuda.get_device_name() if device=='cuda' else device
+    sheet = next((v for k,v in PEAKS.items() if k in name), None)
+    return (sheet, f'of {sheet/1e12:,.0f} TFLOP/s ({name})') if sheet else ((limit := matrix_limit('bf16', device)), f'of the measured {limit/1e12:,.3g} TFLOP/s ({name})')
+
+def utilisation(steps, sizes=(12, 18), window=1024, vocab=50304, device='cuda'):
+    "Model FLOP utilisation in bf16: FLOPs of forward and backward by the formula, a second, over what the device can do; the largest batch that surely fits."
+    peak, unit = peak_of(device)
+    free, rows = torch.cuda.mem_get_info()[0] if device=='cuda' else 2**30, []
+    for size in sizes:
+        made = lambda b, **kw: Recipe(weights={'text': 1.}, tokens=(steps+4)*b*window, batch=b, size=size, window=window, vocab=vocab, precision='bf16', lr=1e-3, warmup=0., schedule='constant', max_epochs=1e6, **kw)
+        recipe = next(r for b in (64, 32, 16, 8, 4, 2, 1) if 2*estimate(r := made(b))['training_bytes']<free or b==1)
+        e, text, found = estimate(recipe), Rows(recipe), {}
+        for precision in ('bf16', 'bf16_weights'):
+            for compiled in (False, True):
+                spent = ours(recipe.but(precision=precision), text, device, compiled).seconds()[0]
+                found[precision+', compiled'*compiled] = e['flops_per_token']*recipe.batch*window/spent/peak
+                if device=='cuda': torch.cuda.empty_cache()
+        name, best = f"model FLOP utilisation, {e['parameters']/1e6:.0f}M parameters, {recipe.batch} x {window} tokens", max(found, key=found.get)
+        rows += [Row(f'{name}: {k}', v, unit) for k,v in found.items()] + [Row(f'{name}: the best ({best})', found[best], unit, bar=.45)]
+    return rows
 
 def lacking(rounds):
     "bf16 on a processor that has none: 3 steps of 2 x 256 tokens."
@@ -173,7 +204,7 @@ def lacking(rounds):
 def _pays(found, firsts):
     "Steps after which the first compilation is won back."
     saved = statistics.median(a[0]-b[0] for a,b in zip(found['ours'], found['compiled']))
-    return max(firsts)/saved if saved>0 else float('nan')
+    return max(f[0] for f in firsts)/saved if saved>0 else float('nan')
 
 def loop_cost(rounds):
     "Processor milliseconds of a step of one layer and 2 x 16 tokens: Learner, bare loop."
