@@ -21,6 +21,7 @@ EVENTS = ('before_fit', 'before_step', 'after_backward', 'after_loss', 'after_st
 
 class Callback:
     "Methods named after events, each called with the Learner; what must survive a stop goes through `state()` (plain values, or name -> tensor) and `load(state)`."
+    final = False # True: training ends with weights that this callback kept, not with those of the last step
     def __init_subclass__(cls):
         for name in vars(cls):
             if name.startswith(('before_', 'after_')) and name not in EVENTS:
@@ -38,18 +39,24 @@ class Log(Callback):
 
     def after_step(self, learner):
         l = learner
-        self.rows.append((l.loss, float(l.norm), *_by_source(l)))
+        self.rows.append(None if getattr(l, 'skip', False) else (l.loss, float(l.norm), *_by_source(l)))
         if not (l.step+1)%self.every or l.step+1>=l.recipe.steps: self.write(l)
 
     def after_fit(self, learner):                        # what is left when training ended early
         if self.rows: self.write(learner)
 
     def write(self, l):
-        loss, norm, sums, counts = zip(*self.rows)
-        sums, counts = np.sum(sums, 0), np.sum(counts, 0)
-        per = {f'loss/{s}': sums[k]/counts[k] for k,s in enumerate(l.sources) if counts[k]}
-        l.run.log(step=l.step+1, tokens=l.tokens_seen, loss=sum(loss)/len(loss), norm=norm[-1], lr=l.rate, seconds=time.time()-self.start, **per)
+        taken = [r for r in self.rows if r]                # what a Guard left out has moved no weight
+        left_out = dict(left_out=len(self.rows)-len(taken)) if len(taken)<len(self.rows) else {}
+        l.run.log(step=l.step+1, tokens=l.tokens_seen, **_means(taken, l.sources), lr=l.rate, seconds=time.time()-self.start, **left_out)
         self.rows = []
+
+def _means(rows, sources):
+    "Loss, last norm and the losses of the sources over some steps; nothing where there are none."
+    if not rows: return dict(loss=None, norm=None)
+    loss, norm, sums, counts = zip(*rows)
+    sums, counts = np.sum(np.asarray(sums, float), 0), np.sum(counts, 0)
+    return dict(loss=sum(np.asarray(loss, float).tolist())/len(loss), norm=norm[-1]) | {f'loss/{s}': sums[k]/counts[k] for k,s in enumerate(sources) if counts[k]}
 
 def _by_source(l):
     "(K,) sums of the targets' losses and (K,) numbers of targets of this step."
@@ -121,13 +128,18 @@ class EvalEvery(Callback):
     def after_step(self, learner):
         n = learner.step+1
         if n%self.steps and n<learner.recipe.steps: return
+        learner.scores = self.score(learner)
+        learner.event('after_evaluate')
+
+    def score(self, learner)->dict:
+        "The scores of the model as it is; logged."
         model = learner.unwrapped()
         was = model.training
         model.eval()
-        learner.scores = {f'{self.name}_{k}': float(v) for k,v in self.fn(model).items()}
+        scores = {f'{self.name}_{k}': float(v) for k,v in self.fn(model).items()}
         model.train(was)
-        learner.run.log(step=n, **learner.scores)
-        learner.event('after_evaluate')
+        learner.run.log(step=learner.step+1, **scores)
+        return scores
 
 class _Best(Callback):
     "What has been the best so far of one score."
@@ -161,7 +173,7 @@ class EarlyStop(_Best):
 
 class KeepBest(_Best):
     "Keep the weights with the best score in memory and end with them."
-    weights = None
+    final, weights = True, None
 
     def state(self): return {'best': self.best, 'at': self.at} | {f'weights.{k}': v for k,v in (self.weights or {}).items()}
     def load(self, state):
@@ -224,7 +236,8 @@ class Progress(Callback):
         self.live.update(learner.step+1, partial(self.note, learner), self.plot, self.table)
 
     def after_evaluate(self, learner): self.scores.append(dict(step=learner.step+1, loss=learner.loss, **learner.scores))
-    def after_fit(self, learner): self.live.update(learner.step+1, learner.stopped or partial(self.note, learner), self.plot, self.table, last=True)
+    def after_fit(self, learner):
+        if self.curve: self.live.update(learner.step+1, learner.stopped or partial(self.note, learner), self.plot, self.table, last=True)
 
     def note(self, l): return f'loss {l.loss:.4f}, {l.tokens_seen:,} tokens, rate {l.rate:.2e}'
     def table(self): return score_table(self.scores)

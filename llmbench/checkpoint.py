@@ -16,7 +16,7 @@ from .callbacks import Callback
 from .core import did_you_mean, plain
 from .ranks import first_says, is_first, placed_like, ranks, wait_for_ranks, whole_tensor
 from .run import processor
-from .store import append_jsonl, file_hash, read_json, whole
+from .store import append_jsonl, file_hash, read_json, read_jsonl, whole
 
 # %% ../nbs/35a_checkpoint.ipynb #603909bc
 _PART = 2**30 # bytes of tensors in a file
@@ -86,6 +86,13 @@ def _setup()->dict:
     import torch
     return dict(processes=ranks()[1], threads=torch.get_num_threads(), torch=torch.__version__, python=platform.python_version(), processor=processor())
 
+_REACHED = ('stopped', 'scores', 'loss', 'rate') # of a Learner: what a run that has nothing left to do needs to be left
+
+def _lines(run)->int:
+    "How many lines of metrics.jsonl are written."
+    path = run and run.folder/'metrics.jsonl'
+    return path.read_bytes().count(b'\n') if path and path.exists() else 0
+
 def save_checkpoint(
     learner,
     path,    # folder to write
@@ -97,10 +104,10 @@ def save_checkpoint(
         if is_first(): scratch.mkdir()
         out = _Writer(scratch)
         frozen, moving = _split(learner.unwrapped())
-        tree = dict(model=moving, optimizer=learner.optimizer.state_dict(), scaler=learner.scaler.state_dict(), callbacks={k: c.state() for k,c in _states(learner).items()})
+        tree = dict(model=moving, optimizer=learner.optimizer.state_dict(), scaler=learner.scaler.state_dict(), reached={k: v for k,v in vars(learner).items() if k in _REACHED}, callbacks={k: c.state() for k,c in _states(learner).items()})
         state = _to_json(tree, out.add, 'state')
         out.flush()
-        state |= dict(step=step, recipe=learner.recipe.fingerprint, robust=_robust(learner), setup=_setup(), frozen=_save_frozen(frozen, path.parent))
+        state |= dict(step=step, recipe=learner.recipe.fingerprint, robust=_robust(learner), setup=_setup(), frozen=_save_frozen(frozen, path.parent), lines=_lines(learner.run))
         if is_first(): _seal(scratch, state)
     wait_for_ranks()
     return path
@@ -182,6 +189,7 @@ def load_checkpoint(
     if weights_only: return state
     _fill_optimizer(learner.optimizer, _from_json(state['optimizer'], get))
     learner.scaler.load_state_dict(_from_json(state['scaler'], get))
+    vars(learner).update(_from_json(state.get('reached', {}), get))
     for k,c in _states(learner).items():
         if k in state['callbacks']: c.load(_each(_from_json(state['callbacks'][k], get), lambda t, name: _as_weight(t, name, learner.unwrapped())))
     return state
@@ -260,8 +268,7 @@ class Checkpoint(Callback):
         if not path.exists(): raise FileNotFoundError(f"process {ranks()[0]} does not see {path}, which the first one goes on from: the run's folder must be on storage that all of them share")
         state = load_checkpoint(learner, path)
         learner.first = step
-        learner.run.rewind(step)
-        if is_first(): _note(learner.run, state, step)
+        if is_first(): _rewind(learner.run, state); _note(learner.run, state, step)
 
     def newest(self, learner)->int:
         "The step of the newest whole checkpoint, 0 if there is none; a damaged one is said and set aside."
@@ -308,6 +315,14 @@ class Checkpoint(Callback):
 def _tidy(run):
     "Remove what a killed process was writing."
     for path in [*run.folder.glob('.*.part'), *(run.folder/'checkpoints').glob('.*.part')]: shutil.rmtree(path)
+
+def _rewind(run, state):
+    "Forget what was logged after a checkpoint; of its own step too, where the end of training wrote lines that it will write again."
+    run.rewind(state['step'])
+    rows = read_jsonl(run.folder/'metrics.jsonl')
+    stay = [r for i,r in enumerate(rows) if i<state.get('lines', len(rows)) or 'step' not in r]
+    if len(stay)==len(rows): return
+    with whole(run.folder/'metrics.jsonl') as p: p.write_text(''.join(json.dumps(r)+'\n' for r in stay), encoding='utf-8')
 
 def _note(run, state, step):
     "Say in resumed.jsonl where training went on, and what is not as it was."

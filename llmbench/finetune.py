@@ -15,7 +15,7 @@ from .checkpoint import Checkpoint
 from .core import fingerprint
 from .features import RowBatches, as_rows, decoders, encoders, label_lists, scorers, set_specials, takes
 from .learner import Learner, announce, leave, run_of, run_there
-from .models import FAMILIES, HEADS, build, load_tokenizer
+from .models import FAMILIES, HEADS, build, check_tokenizer, load_tokenizer
 from .objectives import head_of, loss_spec, objectives
 from .recipe import Recipe, spec_of
 from .run import Run
@@ -52,7 +52,7 @@ def _for_rows(name, options, labels):
 
 # %% ../nbs/36a_finetune.ipynb #f6649e2e
 def finetune(
-    model,              # pretrained: folder, hub name or GGUF file; or a family to build from scratch ('bert', 'gpt2', 'llama', 't5'); or {'name': ..., option: value}
+    model,              # pretrained: folder (text or Path), hub name or GGUF file; or a family to build from scratch ('bert', 'gpt2', 'llama', 't5'); or {'name': ..., option: value}
     rows,               # list of dicts, DataFrame, Corpus, data set or file
     folder,             # where the run lives
     objective='sequence_classification', # its name, or {'name': ..., option: value}: options of encoder, collator and loss, and robust: 'fgm'
@@ -61,7 +61,7 @@ def finetune(
     labels=None,        # names of the model's outputs; None: those of the rows
     epochs:float=3.,    # how often each feature is read
     callbacks=(),       # more callbacks: EarlyStop, KeepBest, EMA
-    save:tuple=(500, 20.), # a checkpoint every so many steps, but not within so many seconds
+    save:tuple=(500, 20.), # a checkpoint every so many steps, but not within so many seconds; goes on as Checkpoint does: (500, 20., 2, 'valid_f1', True) keeps the last two and the one with the highest score
     progress:bool=None, # draw how it goes; None: in a notebook and in a terminal
     **fields            # of the Recipe: lr (5e-5, from scratch the dial's), batch (16), window (128), adapter, size, schedule (linear), warmup, precision, seed, ...
 )->Run:
@@ -83,7 +83,7 @@ def finetune(
         loss = dict(name=name, **takes(objectives.find(name), options))
         learner = Learner(made, batches, recipe, run, [*live, Log(), Guard(), *adapter_callbacks(recipe.adapter), *[score]*bool(score), *callbacks, Checkpoint(*save)], loss)
         learner.fit()
-        return leave(learner, tokenizer, scores=learner.scores)
+        return leave(learner, tokenizer)
 
 def _missing(family): raise ValueError(f"finetune: a {family} model from scratch has no tokenizer yet; give tokenizer=, as in with_specials(train_tokenizer(corpus), {'t5' if family=='t5' else 'bert' if family=='bert' else 'gpt'!r})")
 
@@ -98,6 +98,7 @@ def _made(recipe, head, labels, tokenizer, name, batches):
     model = build(recipe, head, labels)
     rows, top, longest = model.get_input_embeddings().weight.shape[0], max(tokenizer.get_vocab().values()), getattr(model.config, 'max_position_embeddings', None)
     if longest and batches.counts['longest']>longest: raise ValueError(f"finetune: window={recipe.window} gives sequences of {batches.counts['longest']} tokens, this {model.config.model_type} model reads at most {longest}; take window={longest} or less")
+    if spec_of(recipe.model)[0] not in FAMILIES: check_tokenizer(model, tokenizer, tokenizer.get_added_vocab())
     if top>=rows: model.resize_token_embeddings(top+1)
     if head=='sequence_classification': model.config.problem_type = 'regression' if name=='regression' else 'multi_label_classification' if isinstance(batches.features[0].get('labels'), list) else 'single_label_classification'
     return set_specials(model, tokenizer)
@@ -131,7 +132,8 @@ def predict(
     if folder is not None:
         home = next((folder/n for n in ('model', 'base') if (folder/n).is_dir()), folder)
         if objective is None: objective = _objective_of(AutoConfig.from_pretrained(home))
-        tokenizer, model = load_tokenizer(tokenizer or home), open_trained(folder, head_of(spec_of(objective)[0]))
+        model = open_trained(folder, head_of(spec_of(objective)[0]))
+        tokenizer = load_tokenizer(home) if tokenizer is None else load_tokenizer(tokenizer, model)
     elif objective is None: objective = _objective_of(model.config)
     name, held = loss_spec(objective)
     if tokenizer is None: raise ValueError("predict: a model without a folder needs tokenizer=")

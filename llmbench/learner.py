@@ -19,10 +19,10 @@ from .callbacks import EvalEvery, Guard, Log, Progress
 from .checkpoint import Checkpoint, find_checkpoints
 from .core import seed_of
 from .features import read_as
-from .halfweights import HalfWeights, half_products
+from .halfweights import HalfProducts, HalfWeights, half_products
 from .mixture import Mixture
 from .stream import Ahead, Rows
-from .models import build, estimate_table
+from .models import build, check_tokenizer, estimate_table
 from .objectives import head_of, loss_spec, objectives
 from .optimizers import make_optimizer
 from .ranks import all_rows, deal_rows, is_first, shard_model, wait_for_ranks, whole_model, whole_tensor
@@ -31,6 +31,7 @@ from .robust import robust_callbacks
 from .run import Run
 from .show import in_notebook
 from .store import file_hash
+from .tokens import Tokens, open_tokenizer
 
 # %% ../nbs/36_learner.ipynb #fe356ea3
 class Batches:
@@ -95,13 +96,15 @@ class Learner:
         checkpointing:bool=False, # compute activations again in the backward pass: less memory, a third more work
     ):
         from accelerate import Accelerator
+        from accelerate.state import is_initialized
         import torch
         self.recipe, self.batches, self.run, self.callbacks, self.sources = recipe, batches, run, list(callbacks), batches.sources
         name, options = loss_spec(objective or recipe.objective)
         check_options('objective', objectives.find(name), options)
         self.objective = partial(objectives.find(name), **options)
         self.callbacks[:0] = robust_callbacks(recipe.objective)
-        self.accelerator = Accelerator(mixed_precision='no', cpu=not torch.accelerator.is_available())             # precision is the Learner's own: accelerate would copy all logits to fp32
+        _check_callbacks(self.callbacks)
+        self.accelerator = Accelerator(mixed_precision=None if is_initialized() else 'no', cpu=not torch.accelerator.is_available()) # precision is the Learner's own: accelerate would copy all logits to fp32; after a Trainer it keeps the Trainer's
         self.rank, self.world, self.device = self.accelerator.process_index, self.accelerator.num_processes, self.accelerator.device
         deal_rows(recipe.batch, recipe.accumulate if self.world>1 else 1)
         if checkpointing: model.activation_checkpointing_enable()
@@ -114,7 +117,8 @@ class Learner:
         self.low = HalfWeights(self.unwrapped()) if recipe.precision=='bf16_weights' and self.world==1 else nullcontext() # weights in pieces are rounded by FSDP2 itself
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision=='fp16')
         self.first, self.tokens_seen, self.stopped, self.scores = 0, 0, '', {}
-        self.compiled = Compiled(self, 'inductor' if compile is True else compile) if compile else None
+        if eager := bool(compile) and isinstance(self.products, HalfProducts): warnings.warn(f'torch.compile is left out: this processor lacks {recipe.precision}, and products taken in fp32 instead cannot be compiled')
+        self.compiled = Compiled(self, 'inductor' if compile is True else compile) if compile and not eager else None
 
     def unwrapped(self): return self.accelerator.unwrap_model(self.model)
     def stop(self, reason:str): self.stopped = reason                    # after this step
@@ -126,12 +130,16 @@ class Learner:
         "All steps of the recipe, from the last checkpoint if there is one."
         self.model.train()
         self.event('before_fit')
-        if self.compiled: self.compiled.begin()
-        for self.step in range(self.first, self.recipe.steps):
+        self.step, self.tokens_seen = self.first-1, self.first*self.recipe.batch*self.recipe.window
+        left = range(self.first, self.first if self.stopped else self.recipe.steps)  # none, if the process was killed after the last step
+        if self.compiled and left: self.compiled.begin()
+        for self.step in left:
             self.read()
             self.event('before_step')
             try: self.one_step()
-            except RuntimeError as e: raise fitting(self, e) from e
+            except RuntimeError as e:
+                if (said := fitting(self, e)) is e: raise
+                raise said from e
             self.event('after_step')
             if self.stopped: break
         self.event('after_fit')
@@ -208,6 +216,14 @@ def limits_of(
     vocab = getattr(c, 'vocab_size', None)
     return dict(ids=vocab, labels=classes.get(head, vocab), length=length)
 
+def _ends(callbacks)->list:
+    "Names of the callbacks that end training with other weights than those of the last step."
+    return [type(c).__name__ for c in callbacks if getattr(c, 'final', False)]
+
+def _check_callbacks(callbacks):
+    "Refuse what cannot work together."
+    if len(ends := _ends(callbacks))>1: raise ValueError(f"Learner: {' and '.join(ends)} each end training with weights of their own, and those of the last one would overwrite the others'; take one of them (EMA(final=False) only keeps its average)")
+
 def check_batch(batch:dict, limits:dict, learner)->dict:
     "The same batch, if a model can learn from it."
     where = lambda row: f"step {learner.step}, row {row} ({_row_in_words(learner, row)})"
@@ -259,7 +275,7 @@ class Compiled:
         l = self.learner
         l.step = l.first
         l.read()
-        part = {k: v[:-(-len(v)//l.recipe.accumulate)] for k,v in l.batch.items()}
+        part = l.part = {k: v[:-(-len(v)//l.recipe.accumulate)] for k,v in l.batch.items()}
         self.before = min(self.time(part) for _ in range(2))
         l.unwrapped().compile(backend=self.backend)
         self.seconds, self.after = self.time(part), min(self.time(part) for _ in range(2))
@@ -285,12 +301,20 @@ class Compiled:
         return f'compiling took {self.seconds:.1f} s, forward and backward {self.before*1000:.0f} ms before and {self.after*1000:.0f} ms after; {need}, the run has {self.learner.recipe.steps-self.learner.first}'
 
 # %% ../nbs/36_learner.ipynb #86d61cfd
-def run_there(folder, recipe:Recipe):
-    "The finished run of this recipe that the folder holds, or None; a run of another one is refused."
+def run_there(folder, recipe:Recipe, tokens:dict=None):
+    "The finished run of this recipe that the folder holds, or None; a run of another one, or of other tokens (source -> Tokens), is refused."
     if not (Path(folder)/'run.json').exists(): return None
     run = Run(folder)
     if run.recipe!=recipe: raise ValueError(f"{folder} holds a run of another recipe ({run.record['id']}, this is {recipe.fingerprint}: other rows, model or options); choose another folder or remove it")
+    was = run.record.get('tokens') or {}
+    if other := [k for k,t in (tokens or {}).items() if k in was and t.fingerprint!=was[k]]:
+        raise ValueError(f"{folder} holds a run ({run.status}) that read other tokens: the text of {', '.join(map(repr, other))} or its tokenizer has changed since. Choose another folder, remove this one to train anew, or give it the tokens that it began with")
     return run if run.status=='done' else None
+
+def _score_again(learner):
+    "The scores of the weights that a callback put in place of the last step's."
+    found = [c.score(learner) for c in learner.callbacks if isinstance(c, EvalEvery)]
+    if found: learner.scores = {k: v for s in found for k,v in s.items()}
 
 class run_of:
     "Context: a run that ends early says so."
@@ -306,11 +330,12 @@ def leave(
     tokenizer=None, # saved with the model when given
     **facts         # for the run's record
 )->Run:
-    "Save the model into its run, which is done."
+    "Save the model into its run, which is done, with the scores of the weights that are saved."
+    if _ends(learner.callbacks): _score_again(learner)
     model, run = whole_model(learner.unwrapped()), learner.run
     if is_first(): save_adapted(model, run.folder, tokenizer)
     wait_for_ranks()
-    run.finish('done', digest=file_hash(trained_weights(run.folder)), loss=learner.loss, **facts, **({'stopped_early': learner.stopped} if learner.stopped else {}))
+    run.finish('done', digest=file_hash(trained_weights(run.folder)), loss=learner.loss, **facts, **{k: v for k,v in dict(scores=getattr(learner, 'scores', {}), stopped_early=learner.stopped).items() if v})
     wait_for_ranks()
     return Run(run.folder)
 
@@ -319,6 +344,14 @@ def _same_mixture(run, mixture):
     if mixture is None or mixture.fingerprint==run.record['mixture']: return run
     folder = run.folder
     raise ValueError(f"{folder} holds a finished run of another mixture ({run.record['mixture']}, this is {mixture.fingerprint}); choose another folder")
+
+def _check_words(model, recipe, tokens, tokenizer):
+    "Refuse tokens, a tokenizer and a checkpoint that do not belong together."
+    home = Path(spec_of(recipe.model)[0])
+    if tokenizer is None and not (home/'tokenizer.json').exists(): return
+    if tokenizer is not None: check_tokenizer(model, tokenizer)
+    words = open_tokenizer(home if tokenizer is None else tokenizer)
+    for t in tokens.values(): Tokens.open(t.folder, words)
 
 def loss_on(
     tokens:dict,    # source -> Tokens that are not trained on
@@ -363,23 +396,26 @@ def train(
     sharded:bool=None,      # several processes: cut the weights in pieces; None: as accelerate launch says
     valid:dict=None,        # source -> Tokens to score while training: valid_loss, and the loss of each source
     valid_every:int=200,    # steps
+    best:str=None,          # a score that should be low, 'valid_loss': the checkpoint of its best value is kept beside the last ones
     progress:bool=None,     # draw how it goes; None: in a notebook and in a terminal
     **how                   # compile=True, checkpointing=True: see Learner
 )->Run:
     "Train after a recipe and leave a Run with the model in it."
     folder = Path(folder)
-    if run := run_there(folder, recipe): return _same_mixture(run, mixture)
+    if run := run_there(folder, recipe, tokens): return _same_mixture(run, mixture)
     batches = Batches(recipe, tokens, 2, mixture)
     _take_over(folder, batches.mixture, recipe)
     run = Run.start(folder, recipe, mixture=batches.mixture.fingerprint, tokens={k: t.fingerprint for k,t in batches.tokens.items()})
     if is_first(): batches.mixture.save(folder/'mixture.json')
     with run_of(run):
         head, live = head_of(spec_of(objective or recipe.objective)[0]), announce(progress, recipe, objective, how.get('checkpointing', False))
-        model = add_adapter(build(recipe, head), recipe.adapter, recipe.steps, recipe.seed)
+        model = build(recipe, head)
+        _check_words(model, recipe, batches.tokens, tokenizer)
+        model = add_adapter(model, recipe.adapter, recipe.steps, recipe.seed)
         feed, loss = read_as(batches, recipe, tokenizer) if objective is None else (batches, objective)
         learner = Learner(model, feed, recipe, run, [Log(), Guard(), *adapter_callbacks(recipe.adapter), *callbacks], loss, sharded, **how)
         if valid: learner.callbacks.insert(2, EvalEvery(loss_on(valid, recipe, learner.objective, feed=feed), valid_every))
         learner.callbacks[:0] = live
-        learner.callbacks.append(Checkpoint(checkpoint_every, checkpoint_seconds)) # last: what the others keep belongs to this step
+        learner.callbacks.append(Checkpoint(checkpoint_every, checkpoint_seconds, best=best)) # last: what the others keep belongs to this step
         learner.fit()
         return leave(learner, tokenizer)

@@ -288,10 +288,14 @@ def _wrapped(tokenizer):
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **{role: t for role,names in ROLES.items() for t in [n for n in names if n in vocab][:1]})
 
 # %% ../nbs/32_models.ipynb #505d6747
-def check_tokenizer(model, tokenizer):
+def check_tokenizer(
+    model,     # of transformers
+    tokenizer, # of tokenizers or transformers
+    new=()     # tokens that the model will get room for
+):
     "Refuse a tokenizer whose ids do not fit a model: beyond its embeddings, or other than those of the tokenizer in the model's folder."
     vocab, rows = tokenizer.get_vocab(), model.get_input_embeddings().weight.shape[0]
-    highest = max(vocab.values())
+    highest = max(i for t,i in vocab.items() if t not in new)
     if highest>=rows:
         raise ValueError(f"the tokenizer has ids up to {highest}, the model's embeddings have {rows} rows. Use the tokenizer of the checkpoint, or make room for the new tokens: "
                          f"model.resize_token_embeddings({highest+1}) (the new rows start untrained)")

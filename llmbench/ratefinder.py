@@ -77,6 +77,7 @@ def lr_find(
     Learner(deepcopy(model), batches, recipe, None, [rising], objective).fit()
     fine = np.isfinite(rising.losses)
     rate, loss = rising.rates[:len(fine)][fine], np.array(rising.losses)[fine]
+    if len(loss)<3: raise ValueError(f"lr_find: the loss is {rising.losses[-1]} at step {len(rising.losses)-1}, at a rate of {rising.rates[len(rising.losses)-1]:.1e}: too soon to see a curve. With a rate this low the model's weights or the batch are broken (look at batches({len(rising.losses)-1})); else give a smaller lo (here {lo:.1e})")
     s = smoothed(loss)
     end = max(3, int(s.argmin())+1)
     slope = np.gradient(s[:end], np.log10(rate[:end]))

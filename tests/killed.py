@@ -1,4 +1,7 @@
-"What the killed processes of test_resume do: train, tell each step, and keep the order of the data and the losses as evidence."
+"""What the killed processes of test_resume do: train, tell each step, and keep the order of the data and the losses as evidence.
+
+Workers: `train` reads its rows by a worker thread that is two batches ahead of the step (`Batches(..., ahead=2)`, `stream.Ahead`), and a kill finds it there.
+The worker threads and worker processes of `Loader` and of a torch DataLoader go on from one integer; nbs/31_loader stops and resumes them."""
 import hashlib
 import os
 from pathlib import Path

@@ -73,10 +73,11 @@ def test_a_compiled_model_gives_the_same_losses_and_is_dropped_where_it_does_not
     assert dropped.unwrapped()._compiled_call_impl is None and dropped.loss==plain.loss
     class Kept(type(dropped.compiled)):
         pays = True
-    learner = Learner(build(RECIPE), Batches(), RECIPE)
-    learner.compiled = Kept(learner, 'aot_eager')
+    tough = RECIPE.but(objective=dict(name='causal_lm', robust='freelb'))                # its hook on the embeddings is heard
+    learner = Learner(build(tough), Batches(), tough)
+    learner.compiled = Kept(learner, 'eager')
     learner.fit()
-    assert learner.unwrapped()._compiled_call_impl is not None and abs(learner.loss-plain.loss)<1e-5
+    assert learner.unwrapped()._compiled_call_impl is not None and abs(learner.loss-fit(tough).loss)<1e-5
 
 
 @pytest.mark.parametrize('precision,near', [('bf16', .02), ('bf16_weights', .02), ('fp16', .002)])
@@ -125,9 +126,12 @@ def test_a_skipped_step_leaves_the_weights(run):
     class Watch(Callback):
         def after_step(self, l): self.kept = [*getattr(self, 'kept', []), [p.detach().clone() for p in l.model.parameters()]]
     jump, watch = at_step(3, lambda loss: loss*math.nan), Watch()
-    fit(RECIPE, [jump, Guard(action='skip'), watch], run, objective=jump.objective)
+    fit(RECIPE, [jump, Log(2), Guard(action='skip'), watch], run, objective=jump.objective)
     same = [all(torch.equal(p, q) for p,q in zip(a, b)) for a,b in zip(watch.kept, watch.kept[1:])]
     assert same==[False, False, True, False, False]
+    lines = (run.folder/'metrics.jsonl').read_text()
+    logged = {r['step']: r for r in map(json.loads, lines.splitlines()) if 'lr' in r}
+    assert 'NaN' not in lines and logged[4]['left_out']==1 and all(math.isfinite(logged[s]['loss']) for s in (2, 4, 6)) and 'left_out' not in logged[2] # the mean of the steps that were taken
     with pytest.raises(FloatingPointError, match='loss is nan'): fit(RECIPE, [Guard(action='skip', most=2)], run, objective=lambda model, batch: (lambda loss, logs: (loss*math.nan, logs))(*causal_lm(model, batch)))
 
 
@@ -145,6 +149,40 @@ def test_early_stop_best_weights_and_their_state(run):
     assert other.at==2 and all(torch.equal(other.weights[k], v) for k,v in best.weights.items())
     assert run.metrics().valid_loss.dropna().tolist()==[3., 2., 2.5, 2.4]
     with pytest.raises(LookupError, match="no score called 'valid_los'"): fit(RECIPE, [EvalEvery(lambda m: dict(loss=1.), 1), EarlyStop('valid_los')], run)
+
+
+def size(model): return dict(size=sum(p.detach().square().sum().item() for p in model.parameters()))
+
+
+@pytest.mark.parametrize('early', [True, False])
+def test_a_run_killed_while_it_is_left_ends_as_it_would_have(tmp_path, early):
+    "Its last checkpoint is of its last step: an early stop, or the best score of all; its process died before the model was saved."
+    from llmbench.callbacks import Progress
+    from llmbench.checkpoint import Checkpoint
+    from llmbench.learner import leave
+    def go(folder, *more):
+        score = dict(score='valid_size', higher=not early)                    # weights grow: never better, or better each time
+        kept = [EarlyStop(**score, patience=1), Checkpoint(2)] if early else [KeepBest(**score), Checkpoint(9, best='valid_size', higher=True)]
+        return fit(RECIPE, [Progress(out=sys.stdout), Log(4), EvalEvery(size, 2), *more, *kept], Run.start(folder, RECIPE))
+    whole, died = leave(go(tmp_path/'whole')), go(tmp_path/'died')
+    steps = 4 if early else 6
+    class Never(Callback):
+        def before_step(self, learner): raise AssertionError('nothing is left to do')
+    again = go(tmp_path/'died', Never())
+    assert (again.first, again.step, again.stopped, again.loss, again.scores)==(steps, steps-1, died.stopped, died.loss, died.scores) and bool(again.stopped)==early
+    ended = leave(again)
+    assert ended.record['digest']==whole.record['digest'] and [ended.record.get(k) for k in ('loss', 'scores', 'stopped_early')]==[whole.record.get(k) for k in ('loss', 'scores', 'stopped_early')]
+    assert ended.metrics().drop(columns='seconds').equals(whole.metrics().drop(columns='seconds'))
+
+
+@pytest.mark.parametrize('last', [KeepBest('valid_size', higher=False), EMA(.8)])
+def test_the_scores_of_a_run_are_those_of_its_model(run, last):
+    from llmbench.learner import leave
+    from llmbench.models import load_model
+    learner = fit(RECIPE, [EvalEvery(size, 2), last], run)
+    of_last_step, kept = learner.scores['valid_size'], leave(learner).record['scores']['valid_size']
+    assert kept==pytest.approx(size(load_model(run.folder/'model'))['size'], rel=1e-6) and abs(kept/of_last_step-1)>1e-4
+    assert run.metrics()['valid_size'].iloc[-1]==kept
 
 
 def test_averaged_weights_by_hand():
@@ -241,6 +279,13 @@ def test_bad_input_says_what_is_wrong_and_what_to_do(tmp_path):
     many = Tokenizer(models.WordLevel({f't{i}': i for i in range(70)}))
     says(lambda: check_tokenizer(build(RECIPE), many), ValueError, 'ids up to 69', '64 rows', 'resize_token_embeddings(70)')
     says(lambda: add_adapter(build(RECIPE), {'name': 'lora', 'targets': ['q_prj']}), LookupError, "Did you mean 'q_proj'", 'down_proj')
+    # what does not go together
+    says(lambda: fit(RECIPE, [KeepBest(), EMA()]), ValueError, 'KeepBest and EMA each end training with weights of their own', 'EMA(final=False)')
+    from llmbench.ratefinder import lr_find
+    says(lambda: lr_find(build(RECIPE), Batches(), RECIPE.but(tokens=8*16*20), objective=lambda model, batch: (lambda loss, logs: (loss*math.nan, logs))(*causal_lm(model, batch))), ValueError, 'lr_find: the loss is nan at step 0', 'lo')
+    def broken(model, batch): raise RuntimeError('mat1 and mat2')
+    with pytest.raises(RuntimeError, match='mat1') as e: fit(RECIPE, objective=broken)
+    assert e.value.__cause__ is None
     # checkpoints: of another recipe, of other robust training, pickled
     run = Run.start(tmp_path/'run', RECIPE)
     fit(RECIPE, [Log(), Checkpoint(2)], run)

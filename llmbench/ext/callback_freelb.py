@@ -22,7 +22,7 @@ class FreeLB(Robust):
         self.size, self.step, self.steps, self.first = size, step, steps, size if start is None else start
 
     def before_fit(self, learner):
-        self.noise = Noise(learner.unwrapped())
+        self.noise, self.at = Noise(learner.unwrapped()), []
         self.noise.start = lambda out: self.draw(out, learner.part)
 
     def before_step(self, learner): self.noise.seen, self.at = [], []

@@ -11,7 +11,7 @@ import re
 import numpy as np
 
 from llmbench.corpus import split_words
-from llmbench.features import column, decoders, encoders, outputs_of, scorers, special_id
+from llmbench.features import column, decoders, encoders, numbers_in, outputs_of, scorers, special_id
 from llmbench.objectives import counted_mean, label_losses, model_inputs, needs, objectives
 
 # %% ../../nbs/ext/objective_extractive_qa.ipynb #be5d7e3c
@@ -30,9 +30,10 @@ def _answer(i, row):
     a = row['answers'] if 'answers' in row else dict(text=[column([row], 'answer', str)[0]], answer_start=[row.get('answer_start', column([row], 'context', str)[0].find(row['answer']))])
     text, start = (list(a[k])[:1] for k in ('text', 'answer_start'))
     if not text or not text[0]: return '', -1
+    start = numbers_in(start[0], f"row {i}: 'answer_start'", int)
     found = row['context'][start[0]:start[0]+len(text[0])] if start[0]>=0 else ''
     if found!=text[0]: raise ValueError(f"row {i}: the answer {text[0]!r} does not stand at character {start[0]} of the context, which has {found!r} there; give its place as 'answer_start'")
-    return text[0], int(start[0])
+    return text[0], start[0]
 
 def _trim(context, a, b):
     "The span without the white space at its ends: byte-level tokens carry the space before them."

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from llmbench.features import column, decoders, encode_texts, encoders, label_lists, outputs_of, scorers
+from llmbench.features import column, decoders, encode_texts, encoders, label_lists, numbers_in, outputs_of, scorers
 from llmbench.objectives import counted_mean, model_inputs, needs, objectives
 
 # %% ../../nbs/ext/objective_regression.ipynb #3244c81f
@@ -26,9 +26,9 @@ def regression(
 
 def _numbers(rows):
     "The numbers of each row as a list."
-    out = [[float(x) for x in (v if isinstance(v, (list, tuple, np.ndarray)) else [v])] for v in column(rows, 'label', (int, float, list, tuple, np.number, np.ndarray))]
+    out = [numbers_in(v, f"row {i}: 'label'") for i,v in enumerate(column(rows, 'label'))]
     for i,v in enumerate(out):
-        if len(v)!=len(out[0]) or not all(map(math.isfinite, v)): raise ValueError(f"row {i}: 'label' is {v}; every row needs {len(out[0])} finite number(s), as row 0 has")
+        if len(v)!=len(out[0]): raise ValueError(f"row {i}: 'label' is {v}; every row needs {len(out[0])} finite number(s), as row 0 has")
     return out
 
 @label_lists(name='regression')
@@ -53,6 +53,7 @@ def _read(model, rows, tokenizer, window):
 def _score(answers, rows):
     "Root of the mean squared error; for one number also the correlations of values and ranks (NaN where one side is constant)."
     from scipy.stats import pearsonr, spearmanr
-    a, y = np.asarray(answers, float), np.asarray([r['label'] for r in rows], float)
+    a = np.asarray(answers, float)
+    y = np.reshape(_numbers(rows), a.shape)
     flat = a.ndim>1 or len(a)<3 or a.std()==0 or y.std()==0
     return dict(rmse=float(((a-y)**2).mean()**.5), **({} if a.ndim>1 else dict(pearson=math.nan if flat else float(pearsonr(a, y)[0]), spearman=math.nan if flat else float(spearmanr(a, y)[0]))))

@@ -8,7 +8,7 @@ __all__ = []
 # %% ../../nbs/ext/objective_relation_extraction.ipynb #f01acb39
 import numpy as np
 
-from llmbench.features import column, decoders, encoders, frame_ids, label_ids, label_list, label_lists, outputs_of, scorers
+from llmbench.features import column, decoders, encoders, frame_ids, label_ids, label_list, label_lists, numbers_in, outputs_of, scorers
 from llmbench.objectives import counted_mean, label_losses, model_inputs, needs, objectives
 
 MARKERS = ('[E1]', '[/E1]', '[E2]', '[/E2]')
@@ -32,9 +32,11 @@ def _outputs(rows): return [f'{end}: {r}' for end in ('head', 'tail') for r in l
 
 def _marked(i, row):
     "The text with markers around its two entities."
-    spans = [tuple(int(x) for x in row[k]) for k in ('head', 'tail')]
+    spans = [tuple(numbers_in(row[k], f'row {i}: {k!r}', int)) for k in ('head', 'tail')]
     text = row['text']
-    for k,(a,b) in zip(('head', 'tail'), spans):
+    for k,s in zip(('head', 'tail'), spans):
+        if len(s)!=2: raise ValueError(f"row {i}: {k}={s}; give (start, end) in characters")
+        a, b = s
         if not 0<=a<b<=len(text): raise ValueError(f"row {i}: {k}=({a}, {b}) is no span of a text of {len(text)} characters; give (start, end) with 0 <= start < end <= {len(text)}")
     (a,b),(c,d) = spans
     if a<d and c<b: raise ValueError(f"row {i}: head {text[a:b]!r} and tail {text[c:d]!r} overlap; mark two different entities")

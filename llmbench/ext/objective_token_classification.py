@@ -11,7 +11,7 @@ import re
 import numpy as np
 
 from llmbench.corpus import CJK
-from llmbench.features import bio_spans, bio_tags, column, decoders, encoders, frame_ids, label_ids, label_list, label_lists, outputs_of, scorers
+from llmbench.features import bio_spans, bio_tags, column, decoders, encoders, frame_ids, label_ids, label_list, label_lists, numbers_in, outputs_of, scorers
 from llmbench.objectives import IGNORED, labelled, needs, objectives
 
 _word, _han = re.compile(rf'[{CJK}]|\w+|[^\w\s]'), re.compile(f'[{CJK}]')
@@ -37,8 +37,12 @@ def _words(i, row, tags=True):
         if len(column([row], 'tags')[0])!=len(words): raise ValueError(f"row {i} has {len(words)} tokens and {len(row['tags'])} tags; give one tag a token")
         return words, None, [str(t) for t in row['tags']]
     at = [m.span() for m in _word.finditer(column([row], 'text', str)[0])]
-    marks = bio_tags(at, [(e['start'], e['end'], e['label']) for e in column([row], 'entities')[0]], f'row {i}') if tags else None
+    marks = bio_tags(at, _entities(i, row), f'row {i}') if tags else None
     return [row['text'][a:b] for a,b in at], at, marks
+
+def _entities(i, row):
+    "The entities of a row as (start, end, kind)."
+    return [(*(numbers_in(e[k], f'row {i}: {k!r} of an entity', int)[0] for k in ('start', 'end')), e['label']) for e in column([row], 'entities')[0]]
 
 def _pieces(words, at, row, tokenizer):
     "Ids of each word, encoded with the space before it: what stands there in the text, or one between words that are not both Chinese."
@@ -100,7 +104,7 @@ def _tag(model, rows, tokenizer, window):
 def _score(answers, rows):
     "Precision, recall and F1 of whole spans (both ends and the kind right); accuracy of tags where they mean no spans."
     if _given(rows[0]) is not None and not any(str(t)[:2] in ('B-', 'I-') for r in rows for t in r['tags']): return dict(accuracy=float(np.mean([a==str(t) for x,r in zip(answers, rows) for a,t in zip(x, r['tags'])])))
-    of = lambda x: set(bio_spans(x)) if not x or isinstance(x[0], str) else {(e['start'], e['end'], e['label']) for e in x}
-    found, truth = [of(a) for a in answers], [of(list(r['tags']) if _given(r) is not None else r['entities']) for r in rows]
+    of = lambda x, i=0: set(bio_spans(x)) if not x or isinstance(x[0], str) else set(_entities(i, dict(entities=x)))
+    found, truth = [of(a) for a in answers], [of(list(r['tags']) if _given(r) is not None else r['entities'], i) for i,r in enumerate(rows)]
     hits, n, m = sum(len(a&t) for a,t in zip(found, truth)), sum(map(len, found)), sum(map(len, truth))
     return dict(f1=2*hits/max(1, n+m), precision=hits/max(1, n), recall=hits/max(1, m))
