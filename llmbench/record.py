@@ -194,7 +194,8 @@ def given_again(record, params)->dict:
 def _changed_defaults(record, path):
     "Parameters that were not given and whose default is another one today."
     now = parameters_of(path)
-    found = {k: (v, now[k]['default']) for k,v in record['parameters'].items() if k in now and k not in record.get('given', []) and k!='out' and plain(now[k]['default'])!=v}
+    today = plain(Hide({k: v['default'] for k,v in now.items()}).value({k: v['default'] for k,v in now.items()}))
+    found = {k: (v, today[k]) for k,v in record['parameters'].items() if k in now and k not in record.get('given', []) and k!='out' and today[k]!=v}
     gone = [k for k in record['parameters'] if k not in now and k!='out']
     if gone: raise ValueError(f"{path} has no parameter {', '.join(gone)} any more, with which {record['folder']} was made; take the notebook of that time: {record['folder']}/{record['notebook']}.ipynb")
     return found
@@ -209,6 +210,7 @@ def verify(
     "Do a run again and compare: identical, within tolerance, or different; and what changed since."
     first = run_record(run)
     if first['status']!='done': raise ValueError(f"{run} is {first['status']}, so there is no result to verify; finish it with `llmbench resume {run}`")
+    if not _results(first): raise ValueError(f"{run} said no result and printed nothing at its end, so there is nothing to compare; say result(NAME=VALUE) in the notebook (from llmbench.record import result)")
     path, error = notebook_of(first), None
     defaults = _changed_defaults(first, path)
     with tempfile.TemporaryDirectory() as tmp:
