@@ -101,7 +101,7 @@ def _of_scores(scores):
     audits, tasks = [s for s in scores if s['kind']=='audit'], [s for s in scores if s['kind']!='audit']
     columns = ['task', 'metric', 'value', 'lo', 'hi', 'rows', 'better']
     show = lambda ss: _table([{k: v for k,v in s.items() if not (isinstance(v, float) and math.isnan(v))} for s in ss], columns)
-    return '\n\n'.join([*([f'Intervals at 95%, of the rows.\n\n{show(tasks)}'] if tasks else []), *([f'### Audits\n\n{show(audits)}'] if audits else [])])
+    return '\n\n'.join([*([f'Intervals at 95%, of the rows.\n\n{show(tasks)}'] if tasks else []), *([f'### Audits\n\nIntervals of items: several answers to one text or prompt count as one.\n\n{show(audits)}'] if audits else [])])
 
 # %% ../nbs/47_cards.ipynb #6fd372e0
 def _size_category(n):

@@ -363,6 +363,7 @@ def _moved_halves(x, draws, seed, every): # how far twice the sums over halves a
 def _counts(x): return (x==np.rint(x)).all(-2) # columns of whole numbers
 
 def _rounded(sums, whole): # sums of whole numbers are whole numbers: 1e-7 of single precision is no count that is above zero
+    if whole.all(): return np.rint(sums, out=sums)
     sums[whole] = np.rint(sums[whole])
     return sums
 
@@ -376,9 +377,10 @@ def _some_runs(s, which, runs, moved, rows): # -> values (r, S), draws (r, D), p
 def _some_swaps(s, which, R, runs, moved, rows): # the first R runs against the others -> (r, D)
     total, whole, out = s.x.sum(2), _counts(s.x), []
     signed = lambda r: _rounded(moved[which[r]]+total[r][..., None]*(rows/s.rows-1), whole[r])
+    one = None if len(s.x)==2*R else signed(R)                                        # all against one
     for r in range(R)[runs]:
-        o = R+r if len(s.x)==2*R else R
-        half, middle = (signed(r)-signed(o))/2, (total[r]+total[o])[..., None]/2
+        o = R+r if one is None else R
+        half, middle = (signed(r)-(signed(o) if one is None else one))/2, (total[r]+total[o])[..., None]/2
         of = lambda sums: np.asarray(s.of(np.moveaxis(sums, 1, 2)), float)
         with np.errstate(all='ignore'): out.append((of(middle+half)-of(middle-half)).mean(0))
     return np.array(out)
