@@ -436,7 +436,4 @@ def main(argv=None)->int:
 
 # %% ../nbs/69_cli.ipynb #3d83d47c
 #| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
 if __name__=='__main__': sys.exit(main())
