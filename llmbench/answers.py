@@ -207,7 +207,8 @@ def _best_groups(lcp, a, b)->tuple: # tokens saved, [(shared tokens, first, one 
 def _batches(trees, size, prefix, pack):
     "Batches of rows of trees: without padding where a row can hold several trees, else of similar length. What goes on from a shared beginning is one row."
     order = sorted(trees, key=lambda t: -len(t.ids))
-    if not pack: rows, width = [[t] for t in order], 0
+    even = not prefix and all(t.plain for t in trees) and len(order[-1].ids)>=.9*len(order[0].ids)   # side by side they need no mask
+    if even or not pack: rows, width = [[t] for t in order], 0
     else:
         width = max(len(order[0].ids)-prefix, min(256, size) if not prefix else max(256, size//4))
         rows = [[order[i] for i in r] for r in pack_rows([len(t.ids)-prefix for t in order], width)]
