@@ -63,7 +63,8 @@ class HalfProducts(TorchDispatchMode):
     def __torch_dispatch__(self, f, types, args=(), kwargs=None):
         half = lambda x: isinstance(x, torch.Tensor) and x.dtype==self.dtype
         if f not in _PRODUCTS or not any(map(half, args)): return f(*args, **kwargs or {})
-        out = f(*tree_map_only(torch.Tensor, lambda x: x.float() if half(x) else x, args), **kwargs or {})
+        args, kwargs = tree_map_only(torch.Tensor, lambda x: x.float() if half(x) else x, (args, kwargs or {})) # a mask comes by keyword
+        out = f(*args, **kwargs)
         if f is _aten._scaled_dot_product_flash_attention_for_cpu.default: return out[0].to(self.dtype), out[1] # the second is a logarithm that stays in fp32
         return tree_map_only(torch.Tensor, lambda x: x.to(self.dtype), out)
 
