@@ -18,7 +18,7 @@ from .core import did_you_mean, fingerprint, need, seed_of
 from .features import as_rows
 from .halfweights import half_products
 from .learner import leave, run_of, run_there
-from .models import load_model, load_tokenizer
+from .models import check_tokenizer, load_model, load_tokenizer
 from .optimizers import OWN, make_optimizer, optimizers
 from .recipe import Recipe, check_options, lr_at, spec_of
 from .run import Run
@@ -173,6 +173,7 @@ def _train(kind, model, head, pairs, folder, tokenizer, objective, epochs, long,
     if tok.pad_token_id is None: tok.pad_token = tok.eos_token
     if not isinstance(rows[0]['prompt'], str): with_template(tok)
     name, made = _named(model, head, **kw)
+    check_tokenizer(made, tok)
     recipe = _recipe(name, objective, rows, len(tok), epochs, fields)
     if done := run_there(folder, recipe): return done
     _check(recipe, kind)
