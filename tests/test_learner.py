@@ -87,6 +87,17 @@ def test_half_precision_follows_fp32(precision, near):
     assert bool(b.scaler.state_dict())==(precision=='fp16')
 
 
+def test_after_a_trainer_in_bf16_the_precision_is_still_the_recipe_s():
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    expected = fit(RECIPE).loss
+    AcceleratorState._reset_state()
+    try:
+        Accelerator(mixed_precision='bf16', cpu=True)                # what a Trainer leaves in the process
+        assert fit(RECIPE).loss==expected and fit(RECIPE.but(precision='bf16')).loss!=expected
+    finally: AcceleratorState._reset_state()
+
+
 def test_fp16_overflow_skips_the_step_and_halves_the_scale():
     class Watch(Callback):
         def before_step(self, l): self.before = [p.detach().clone() for p in l.model.parameters()]
