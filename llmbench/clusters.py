@@ -185,6 +185,11 @@ class Local(Submitit):
     cluster = 'local'
     def start(self, task, slot): return super().start(task|dict(env=dict(CUDA_VISIBLE_DEVICES=os.environ.get('CUDA_VISIBLE_DEVICES'))|task['env']), slot) # submitit hides accelerators that were not asked for
 
+    def stop(self, h, hard=False):
+        "By SIGTERM, as Slurm does it: submitit sends SIGINT here, which what a shell put into the background ignores."
+        h['told'] = h.get('told') or time.time()
+        if h['job'] is not None and h['job']._process.poll() is None: h['job']._process.terminate()
+
 # %% ../nbs/60d_clusters.ipynb #3a5ade94
 def _begin_ray(ray, options, tries=3):
     "Connect to Ray, or start one; on a busy machine it may need a second try."

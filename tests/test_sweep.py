@@ -247,7 +247,9 @@ def test_a_job_that_is_cancelled_says_so(kind, how, jobs, tmp_path):
     job = job_of(f'{jobs}:nap') if kind=='function' else job_of(str(notebook(tmp_path/'job.ipynb', 'import time\nfrom pathlib import Path\n(Path(out)/"begun").touch()\ntime.sleep(120)')))
     place = clusters.find('local-submitit')(tmp_path, [None], {})
     h = place.start(dict(job=job, params={}, folder=str(folder), env={}, restore=True), 0)
-    place.flush()
+    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)                     # as in a sweep that a shell put into the background
+    try: place.flush()
+    finally: signal.signal(signal.SIGINT, ignored)
     until(lambda: (folder/'begun').exists())
     worker = psutil.Process(read_json(folder/'run.json')['pid'])
     family = [worker, *worker.children(recursive=True)]
