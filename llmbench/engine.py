@@ -6,7 +6,7 @@
 __all__ = ['SAVE', 'TEXT', 'PATIENCE', 'tidy', 'Execution', 'execute']
 
 # %% ../nbs/59a_engine.ipynb #80ee46ea
-import ast, asyncio, contextlib, json, math, os, re, signal, threading, time
+import ast, asyncio, contextlib, json, math, os, re, signal, socket, tempfile, threading, time
 from pathlib import Path
 
 from .facts import RUN_FOLDER, Hide
@@ -108,6 +108,11 @@ def _manager():
     return Manager
 
 # %% ../nbs/59a_engine.ipynb #933a6cd9
+@contextlib.contextmanager
+def _socket_folder():
+    "A folder for a kernel's sockets, or None where they cannot be files. Ports are numbers that two kernels, begun at once, can both have found free: one of them then hangs."
+    with tempfile.TemporaryDirectory(prefix='llmbench-', ignore_cleanup_errors=True) as folder: yield folder if hasattr(socket, 'AF_UNIX') and len(folder)<90 else None # an address has 107 bytes
+
 def _client():
     "The class that talks to the kernel, made when papermill is there."
     from nbclient.exceptions import CellExecutionError, DeadKernelError
@@ -115,9 +120,10 @@ def _client():
     from papermill.clientwrap import PapermillNotebookClient
 
     class Client(PapermillNotebookClient):
-        process = None
+        process = sockets = None
 
         async def async_start_new_kernel(self, **kw):
+            if self.sockets: self.km.transport, self.km.ip = 'ipc', f'{self.sockets}/k'
             await super().async_start_new_kernel(**kw)
             self.process = self.km.provisioner.process
         start_new_kernel = run_sync(async_start_new_kernel)
@@ -125,7 +131,7 @@ def _client():
         def execute(self, **start):
             self.reset_execution_trackers()
             try:
-                with self.setup_kernel(**start):
+                with _socket_folder() as self.sockets, self.setup_kernel(**start):
                     self.ask(f"begin({str(self.run.folder)!r}, {self.run.keep!r}, {self.run.secrets!r})")
                     try: self.papermill_execute_cells()
                     except KeyboardInterrupt: self.interrupt(); raise
