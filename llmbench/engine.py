@@ -95,14 +95,15 @@ def _manager():
             if cell.metadata.papermill.get('duration', 0)>=1: self.write()
 
         def notebook_complete(self, **kw):
-            "What was running when it ended has failed or was stopped; what came after did not run."
+            "What was running when it ended has failed or was stopped; what came after did not run. Called twice it changes nothing."
             with self.lock:
+                if self.start_time is None: self.notebook_start()
                 ended = self.status or 'failed'
                 for c in self.nb.cells:
                     state = c.metadata.papermill
                     if state.status==self.RUNNING: state |= dict(status=ended, exception=True, end_time=self.now().isoformat())
                     elif state.status==self.PENDING: state.status = 'not-run'
-                self.end_time = self.now()
+                self.end_time = self.end_time or self.now()
                 self.nb.metadata.papermill |= dict(end_time=self.end_time.isoformat(), duration=(self.end_time-self.start_time).total_seconds())
                 self.changed = True
     return Manager
