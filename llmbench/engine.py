@@ -100,9 +100,9 @@ def _manager():
                 if self.start_time is None: self.notebook_start()
                 ended = self.status or 'failed'
                 for c in self.nb.cells:
-                    state = c.metadata.papermill
-                    if state.status==self.RUNNING: state |= dict(status=ended, exception=True, end_time=self.now().isoformat())
-                    elif state.status==self.PENDING: state.status = 'not-run'
+                    state = c.metadata.get('papermill', {})                 # papermill's own notices have none
+                    if state.get('status')==self.RUNNING: state |= dict(status=ended, exception=True, end_time=self.now().isoformat())
+                    elif state.get('status')==self.PENDING: state.status = 'not-run'
                 self.end_time = self.end_time or self.now()
                 self.nb.metadata.papermill |= dict(end_time=self.end_time.isoformat(), duration=(self.end_time-self.start_time).total_seconds())
                 self.changed = True
