@@ -286,10 +286,7 @@ def _finish(run, status, cause, error, rate):
     if kernel: record['determinism'] |= {k: v for k,v in kernel.items() if k!='peak_memory'}
     if run.kernel and record.get('environment'): record['environment'] |= {k: kernel[k] for k in ('threads', 'gpu') if k in kernel}
     try:
-        if run.manager:
-            if status=='stopped': run.manager.status = status                # perhaps before the engine's own care began
-            run.manager.notebook_complete()
-            run.manager.write()
+        if run.manager: run.manager.changed = True; run.manager.write()
     except OSError as e:
         if status=='done': record |= dict(status='failed', cause='disk full' if _DISK.search(str(e)) else 'error', error=f'all cells are done, but the executed notebook could not be saved: {e}')
         else: record['notes'].append(str(e))

@@ -16,7 +16,7 @@ from .callbacks import Callback
 from .core import did_you_mean, plain
 from .ranks import first_says, is_first, placed_like, ranks, wait_for_ranks, whole_tensor
 from .run import processor
-from .store import append_jsonl, file_hash, read_json, read_jsonl, whole
+from .store import append_jsonl, file_hash, read_json, whole
 
 # %% ../nbs/35a_checkpoint.ipynb #603909bc
 _PART = 2**30 # bytes of tensors in a file
@@ -268,7 +268,8 @@ class Checkpoint(Callback):
         if not path.exists(): raise FileNotFoundError(f"process {ranks()[0]} does not see {path}, which the first one goes on from: the run's folder must be on storage that all of them share")
         state = load_checkpoint(learner, path)
         learner.first = step
-        if is_first(): _rewind(learner.run, state); _note(learner.run, state, step)
+        learner.run.rewind(step, state.get('lines'))
+        if is_first(): _note(learner.run, state, step)
 
     def newest(self, learner)->int:
         "The step of the newest whole checkpoint, 0 if there is none; a damaged one is said and set aside."
@@ -315,14 +316,6 @@ class Checkpoint(Callback):
 def _tidy(run):
     "Remove what a killed process was writing."
     for path in [*run.folder.glob('.*.part'), *(run.folder/'checkpoints').glob('.*.part')]: shutil.rmtree(path)
-
-def _rewind(run, state):
-    "Forget what was logged after a checkpoint; of its own step too, where the end of training wrote lines that it will write again."
-    run.rewind(state['step'])
-    rows = read_jsonl(run.folder/'metrics.jsonl')
-    stay = [r for i,r in enumerate(rows) if i<state.get('lines', len(rows)) or 'step' not in r]
-    if len(stay)==len(rows): return
-    with whole(run.folder/'metrics.jsonl') as p: p.write_text(''.join(json.dumps(r)+'\n' for r in stay), encoding='utf-8')
 
 def _note(run, state, step):
     "Say in resumed.jsonl where training went on, and what is not as it was."

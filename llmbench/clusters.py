@@ -171,7 +171,9 @@ class Submitit:
 
     def stop(self, h, hard=False):
         h['told'] = h.get('told') or time.time()
-        if h['job'] is not None: h['job'].cancel(check=False)
+        if h['job'] is not None: self.cancel(h['job'])
+
+    def cancel(self, job): job.cancel(check=False)
 
     def close(self):
         for n in self.aside: os.environ.pop(n, None)
@@ -185,10 +187,7 @@ class Local(Submitit):
     cluster = 'local'
     def start(self, task, slot): return super().start(task|dict(env=dict(CUDA_VISIBLE_DEVICES=os.environ.get('CUDA_VISIBLE_DEVICES'))|task['env']), slot) # submitit hides accelerators that were not asked for
 
-    def stop(self, h, hard=False):
-        "By SIGTERM, as Slurm does it: submitit sends SIGINT here, which what a shell put into the background ignores."
-        h['told'] = h.get('told') or time.time()
-        if h['job'] is not None and h['job']._process.poll() is None: h['job']._process.terminate()
+    def cancel(self, job): job._process.terminate()                           # as Slurm does it; submitit sends SIGINT, which what a shell put into the background ignores
 
 # %% ../nbs/60d_clusters.ipynb #3a5ade94
 def _begin_ray(ray, options, tries=3):

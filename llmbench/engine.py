@@ -73,7 +73,7 @@ def _manager():
     class Manager(NotebookExecutionManager):
         def __init__(self, nb, run):
             super().__init__(nb, progress_bar=False, autosave_cell_every=0)
-            self.run, self.lock, self.changed, self.saved, self.status = run, threading.RLock(), False, 0., None
+            self.run, self.lock, self.changed, self.saved = run, threading.RLock(), False, 0.
 
         def save(self, **kw): self.changed = True
 
@@ -94,16 +94,15 @@ def _manager():
                 super().cell_complete(cell, cell_index=index)
             if cell.metadata.papermill.get('duration', 0)>=1: self.write()
 
-        def notebook_complete(self, **kw):
-            "What was running when it ended has failed or was stopped; what came after did not run. Called twice it changes nothing."
+        def notebook_complete(self, ended='failed'): # or stopped
+            "What was running when it ended has failed or was stopped; what came after did not run."
             with self.lock:
                 if self.start_time is None: self.notebook_start()
-                ended = self.status or 'failed'
                 for c in self.nb.cells:
                     state = c.metadata.get('papermill', {})                 # papermill's own notices have none
                     if state.get('status')==self.RUNNING: state |= dict(status=ended, exception=True, end_time=self.now().isoformat())
                     elif state.get('status')==self.PENDING: state.status = 'not-run'
-                self.end_time = self.end_time or self.now()
+                self.end_time = self.now()
                 self.nb.metadata.papermill |= dict(end_time=self.end_time.isoformat(), duration=(self.end_time-self.start_time).total_seconds())
                 self.changed = True
     return Manager
@@ -233,9 +232,7 @@ def _engine():
             man.notebook_start()
             run.client = client = Client(man, kernel_name=kernel_name, startup_timeout=120, timeout=None, extra_arguments=['--IPKernelApp.log_level=ERROR'])
             client.run = run
-            try: client.execute(env=run.env, cwd=run.cwd, stdout=run.pipe, stderr=run.pipe)
-            except KeyboardInterrupt: man.status = 'stopped'; raise
-            finally: man.notebook_complete()
+            client.execute(env=run.env, cwd=run.cwd, stdout=run.pipe, stderr=run.pipe)
             return man.nb
     papermill_engines.register('llmbench', TrueEngine)
     return 'llmbench'
@@ -255,6 +252,11 @@ def execute(
 ):                 # the executed notebook
     "Execute a notebook in a fresh kernel; raises what ended it."
     import papermill as pm
-    with _own_loop(): nb = pm.execute_notebook(str(path), None, given, engine_name=_engine(), kernel_name='python3', progress_bar=False, run=run)
+    ended = 'failed'
+    try:
+        with _own_loop(): nb = pm.execute_notebook(str(path), None, given, engine_name=_engine(), kernel_name='python3', progress_bar=False, run=run)
+    except KeyboardInterrupt: ended = 'stopped'; raise
+    finally:
+        if run.manager: run.manager.notebook_complete(ended)
     if run.exited: raise RuntimeError(run.exited)                    # papermill forgives it
     return nb

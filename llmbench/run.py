@@ -74,10 +74,13 @@ class Run:
         append_jsonl(self.folder/'metrics.jsonl', row)
         if time.time()-self.beaten>BEAT: self.beat()
 
-    def rewind(self, step:int):
+    def rewind(self,
+        step:int,
+        lines:int=None # that were written when a checkpoint of this step was: the end of training may have added more of it; None: all
+    ):
         "Forget the lines after `step`: training goes on from there and writes them again."
         path = self.folder/'metrics.jsonl'
-        rows = [r for r in read_jsonl(path) if r.get('step', 0)<=step]
+        rows = [r for i,r in enumerate(read_jsonl(path)) if 'step' not in r or r['step']<=step and (lines is None or i<lines)]
         with whole(path) as p: p.write_text(''.join(json.dumps(r)+'\n' for r in rows), encoding='utf-8')
 
     def beat(self):
@@ -107,7 +110,7 @@ class _Silent(Run):
     "The run as the other processes see it: they write nothing."
     def __init__(self, folder, recipe): self.folder, self.recipe, self.record, self.beaten = folder, recipe, {}, 0.
     def log(self, **row): pass
-    def rewind(self, step): pass
+    def rewind(self, step, lines=None): pass
     def beat(self): pass
     def finish(self, status='done', **facts): pass
 
