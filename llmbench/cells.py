@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BYTES', 'FILES', 'SMALL', 'Unkept', 'encode', 'decode', 'value_hash', 'save_values', 'load_values', 'names_in',
-           'file_state', 'own_modules', 'random_state', 'set_random_state', 'Cells', 'hiding', 'begin', 'restore',
-           'kernel_facts']
+           'file_state', 'own_modules', 'random_state', 'set_random_state', 'Cells', 'hiding', 'begin',
+           'load_ipython_extension', 'restore', 'kernel_facts']
 
 # %% ../nbs/59_cells.ipynb #1533756f
 import ast, base64, contextlib, dataclasses, datetime, functools, hashlib, importlib, io, itertools, json, math, os, random, re, signal, sys, sysconfig, threading, time, types
@@ -449,6 +449,16 @@ def begin(folder:str, least:float=1., secrets:dict=(), seed:int=0, parent:int=No
     _here = Cells(folder, shell.user_ns, least, run)
     shell.events.register('pre_run_cell', lambda info: _here.before(shell.transform_cell(info.raw_cell)))
     shell.events.register('post_run_cell', lambda r: _here.after(r.success))
+
+def load_ipython_extension(shell):
+    "A SIGINT interrupts what a cell executes and nothing else: ipykernel would lose the request that it is taking up, and the reply to it, for which a run then waits for ever."
+    def heed(number, frame):
+        if _here is None or _here.plan is None: return
+        while frame is not None:
+            if frame.f_globals is shell.user_ns: raise KeyboardInterrupt
+            frame = frame.f_back
+    shell.kernel.pre_handler_hook = shell.kernel.post_handler_hook = lambda: signal.signal(signal.SIGINT, heed) # ipykernel's own let each request be interrupted
+    signal.signal(signal.SIGINT, heed)
 
 def restore(source:str)->bool:
     from IPython import get_ipython

@@ -230,7 +230,7 @@ def _engine():
             run.manager = man = Manager(nb, run)
             run.hide_parameters(nb)
             man.notebook_start()
-            run.client = client = Client(man, kernel_name=kernel_name, startup_timeout=120, timeout=None, extra_arguments=['--IPKernelApp.log_level=ERROR'])
+            run.client = client = Client(man, kernel_name=kernel_name, startup_timeout=120, timeout=None, extra_arguments=['--IPKernelApp.log_level=ERROR', '--ext=llmbench.cells'])
             client.run = run
             client.execute(env=run.env, cwd=run.cwd, stdout=run.pipe, stderr=run.pipe)
             return man.nb

@@ -52,11 +52,15 @@ result(state=state)''',
 result(total=total)
 print(total)''']
 
-def write_notebook(path):
+def write_notebook(path, parameters="n:int = 50\nseed:int = 0\nfail:int = 0\nsize:int = 0\nout:str = ''", cells=CELLS):
     "The notebook: a step that `once` keeps, a cell that draws random numbers, a loop with checkpoints."
     from nbformat.v4 import new_code_cell, new_notebook
-    cells = [new_code_cell("n:int = 50\nseed:int = 0\nfail:int = 0\nsize:int = 0\nout:str = ''", metadata={'tags': ['parameters']}), *map(new_code_cell, CELLS)]
+    cells = [new_code_cell(parameters, metadata={'tags': ['parameters']}), *map(new_code_cell, cells)]
     nbformat.write(new_notebook(cells=cells, metadata={'kernelspec': {'name': 'python3', 'display_name': 'python3', 'language': 'python'}}), path)
+
+def write_short_cells(path, n):
+    "A notebook that counts to n, a cell a number."
+    write_notebook(path, "out:str = ''", ["total = 0\nfrom llmbench.record import result\nopen(f'{out}/started', 'w').close()", *['total += 1']*n, 'result(total=total)'])
 
 def quiet(): sys.stderr = open(os.devnull, 'w')
 

@@ -43,10 +43,12 @@ def kernel_of(p, patience=60):
     "The kernel of a run, as soon as it is there; None if the run ends before."
     end = time.time()+patience
     while time.time()<end and p.is_alive():
-        try:
-            for c in psutil.Process(p.pid).children():
-                if 'ipykernel_launcher' in ' '.join(c.cmdline()): return c
+        try: children = psutil.Process(p.pid).children()
         except psutil.NoSuchProcess: return None
+        for c in children:
+            try:
+                if 'ipykernel_launcher' in ' '.join(c.cmdline()): return c
+            except psutil.NoSuchProcess: pass                    # another one, which has ended
         time.sleep(.01)
 
 
@@ -146,3 +148,22 @@ def check_disk(fork, book, expected, tmp_path, draw):
     else: assert 'disk full' in r['error'] or 'No space' in r['error']
     assert not r['halves'] and r['last']['status']=='done' and r['last']['results']==expected, r
     tell(('disk', 'full'), first['status'] or 'not begun', first['status']=='failed')
+
+
+def test_interrupts_without_end(fork, tmp_path):
+    "A SIGINT every two milliseconds meets the kernel in all that it does between two cells, where there is nothing to interrupt: the run ends, and says how."
+    faulty.write_short_cells(book := tmp_path/'short.ipynb', 60)
+    p, met = fork(faulty.go, book, out := tmp_path/'out', {}), 0
+    kernel, end = kernel_of(p), time.time()+90
+    while not (out/'started').exists() and p.is_alive(): time.sleep(.01)
+    while p.is_alive() and time.time()<end:
+        try: kernel.send_signal(signal.SIGINT)
+        except psutil.NoSuchProcess: break
+        met += 1
+        time.sleep(.002)
+    p.join(30)
+    assert p.exitcode is not None, 'the run waits for an answer that was lost'
+    r = read_json(out/'run.json')
+    assert met>50 and (r['status']=='done' or (r['status'], r['cause'])==('stopped', 'SIGINT')), r['error'] # it may have met one of the sixty
+    if r['status']!='done': fork(faulty.go_on, out).join(90)
+    assert read_json(out/'run.json')['results']==dict(total=60)
