@@ -10,7 +10,9 @@ import torch
 
 from llmbench.loader import Loader, WindowStream
 from llmbench.mixture import Mixture
-from llmbench.stream import PARTS, Phase, Rows, Splits, Stream, _copy, _jit, shuffled, whole_parts
+from llmbench.scan import compiled
+from llmbench.stream import PARTS, Phase, Splits, Stream, shuffled, whole_parts
+from llmbench.windows import Rows, _copy
 
 WEB = np.array([.55, .2, .12, .08, .04, .01])
 
@@ -154,9 +156,9 @@ def bare(stream, tokens, batches):
             out = np.empty((B, T+1), np.int64)
             for row, k, i in zip(out, source.tolist(), window.tolist()): row[:] = plain[k][i*T:i*T+T+1]
             torch.from_numpy(out)
-    def compiled():
-        for source, window in order: _jit(_copy)(rows._memory, rows._at, rows._size, source, window, np.empty((B, T+1), np.int64))
-    return [batches*B*T/seconds(fn, 5)/1e6 for fn in (loop, views, compiled)]
+    def ours():
+        for source, window in order: compiled(_copy)(rows._memory, rows._at, rows._size, source, window, np.empty((B, T+1), np.int64))
+    return [batches*B*T/seconds(fn, 5)/1e6 for fn in (loop, views, ours)]
 
 def empty(i): return torch.zeros(B, T+1, dtype=torch.int64)
 

@@ -36,6 +36,7 @@ from .costs import *
 from .privacy import *
 from .words import *
 from .stream import *
+from .windows import *
 from .mixture import *
 from .mixers import *
 from .fits import *

@@ -21,7 +21,6 @@ from .core import seed_of
 from .features import read_as
 from .halfweights import HalfProducts, HalfWeights, half_products
 from .mixture import Mixture
-from .stream import Ahead, Rows
 from .models import build, check_tokenizer, estimate_table
 from .objectives import head_of, loss_spec, objectives
 from .optimizers import make_optimizer
@@ -32,6 +31,7 @@ from .run import Run
 from .show import in_notebook
 from .store import file_hash
 from .tokens import Tokens, open_tokenizer
+from .windows import Ahead, Rows
 
 # %% ../nbs/36_learner.ipynb #fe356ea3
 class Batches:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from .stream import Ahead, Rows, Stream
+from .stream import Stream
+from .windows import Ahead, Rows
 
 # %% ../nbs/31_loader.ipynb #684b6227
 def _tensors(

@@ -9,7 +9,8 @@ from hypothesis import given, settings, strategies as st
 
 from llmbench.loader import Loader, WindowSet, WindowStream, as_is, document_mask
 from llmbench.mixture import Mixture
-from llmbench.stream import PARTS, Ahead, Phase, Rows, Splits, Stream, gather, gather_at, shuffled, whole_parts
+from llmbench.stream import PARTS, Phase, Splits, Stream, shuffled, whole_parts
+from llmbench.windows import Ahead, Rows, gather
 
 few = settings(max_examples=25, deadline=None)
 positive = st.floats(1e-6, 1, allow_nan=False)
@@ -226,7 +227,7 @@ def test_gather_is_the_windows_themselves(tmp_path_factory, seed, dtype):
     for row, i in zip(x, range(3, 60)):
         s, w = stream[i]
         assert (row==tokens[mix.sources[s]][w*16:w*16+17]).all()
-    assert x.dtype==np.int64 and (gather_at(stream, tokens, [9, 5, 9])==x[[6, 2, 6]]).all() and gather(stream, tokens, 5, 5).shape==(0, 17)
+    assert x.dtype==np.int64 and (Rows(stream, tokens).at([9, 5, 9])[0]==x[[6, 2, 6]]).all() and gather(stream, tokens, 5, 5).shape==(0, 17)
 
 def test_gather_refuses_other_tokens():
     mix = Mixture(dict(a=1.), dict(a=1000), 500, 10)
