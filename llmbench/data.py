@@ -23,14 +23,26 @@ def rows_text(t, as_json=False)->str:
     if as_json: return json.dumps(plain(t.to_dict('records')), ensure_ascii=False)
     return t.map(lambda v: '' if v is None else number(plain(v))).to_string(index=False) if len(t) else 'no rows'
 
-def open_corpus(folder)->Corpus:
-    "The corpus in a folder, or of the crawl that the folder holds."
+def _where(folder)->Path:
+    "A folder that holds a corpus, or that of the crawl in it."
     folder = Path(folder)
     for f in (folder, folder/'corpus'):
-        if (f/'story.json').exists(): return Corpus.open(f)
+        if (f/'story.json').exists(): return f
     near = sorted(str(p.parent) for p in folder.absolute().parent.glob('*/story.json'))[:8] if folder.absolute().parent.exists() else []
     raise FileNotFoundError(f"no corpus in {folder} ({'it has no story.json' if folder.exists() else 'there is no such folder'}). `llmbench data read SOURCE=PATTERN -o {folder}` makes one"
                             + (f"; there are corpora in {', '.join(near)}" if near else ''))
+
+def open_corpus(folder)->Corpus:
+    "The corpus in a folder, or of the crawl that the folder holds."
+    return Corpus.open(_where(folder))
+
+def _beside(out, *read)->Path: # read: files and folders
+    "The folder of a result, if it neither is, nor holds, nor lies in what is read: that would be replaced by it."
+    here = Path(out).resolve()
+    for p in read:
+        there = Path(p).resolve()
+        if here==there or here in there.parents or there in here.parents and there.is_dir(): raise ValueError(f"-o {out}: {p} is read, and the result would replace it; give another folder")
+    return own_folder(out)
 
 def corpus_text(corpus, folder, as_json=False)->str:
     "What became of a corpus: its story, and where it is."
@@ -55,7 +67,14 @@ def bounds(items)->dict:
 def data_read(a):
     "files, tables, places into a corpus: llmbench data read 'web=web/*.jsonl.gz code=src/**/*.py' -o raw"
     from llmbench.readers import read
+    _spared(a)
     return corpus_text(read(a.spec, text=a.text, encoding=a.encoding, into=a.out), a.out, a.json)
+
+def _spared(a):
+    "Refuse a corpus as the place of what is read from its own files."
+    from llmbench.readers import marks
+    found = marks(a.spec) if (Path(a.out)/'story.json').exists() else {}
+    _beside(a.out, *(name for files in (found.values() if isinstance(found, dict) else ()) for name,_ in files))
 
 def data_crawl(a):
     "pages of a site, or of a list of addresses: llmbench data crawl https://example.org -o site --pages 200"
@@ -72,7 +91,7 @@ def data_signals(a):
         from llmbench.perplexity import causal_perplexity
         names = [*a.names, causal_perplexity(a.perplexity)]
     if not a.out: return rows_text(signal_summary(corpus, names), a.json)
-    return corpus_text(in_parts(corpus, lambda c: add_signals(c, names), own_folder(a.out), dict(step='signals', names=a.names, **more), engine=a.engine), a.out, a.json)
+    return corpus_text(in_parts(corpus, lambda c: add_signals(c, names), _beside(a.out, _where(a.folder)), dict(step='signals', names=a.names, **more), engine=a.engine), a.out, a.json)
 
 def data_clean(a):
     "repair texts and drop what breaks a rule: llmbench data clean raw --recipe fineweb -o clean"
@@ -80,7 +99,7 @@ def data_clean(a):
     how = dict(recipe=a.recipe) if a.recipe else dict(keep=check_keep(bounds(a.keep))) if a.keep else {}
     if a.recipe and a.keep: raise ValueError("data clean: a recipe brings its own bounds; give --recipe or --keep")
     if a.recipe: recipe_steps(a.recipe) # a wrong name is an error before anything is read
-    return corpus_text(in_parts(open_corpus(a.folder), lambda c: clean(c, **how), own_folder(a.out), dict(step='clean', **how), engine=a.engine), a.out, a.json)
+    return corpus_text(in_parts(open_corpus(a.folder), lambda c: clean(c, **how), _beside(a.out, _where(a.folder)), dict(step='clean', **how), engine=a.engine), a.out, a.json)
 
 def _in_turn(corpus, methods, work): # [(name, options)]; a folder of their own
     "The corpus after methods of deduplication; each keeps there what it worked out, so that a kill costs a part of one."
@@ -97,9 +116,10 @@ def data_dedup(a):
     corpus, methods = open_corpus(a.folder), [m for m in a.method.split(',') if m]
     for m in methods: deduplicators.find(m)
     options = lambda m: dict(keep=a.keep, **({'similarity': a.similarity} if m=='near' else {}))
-    against = open_corpus(a.against) if a.against else None
+    against, out = open_corpus(a.against) if a.against else None, _beside(a.out, *map(_where, filter(None, (a.folder, a.against))))
+    if not 0<a.similarity<=1: raise ValueError(f"data dedup: --similarity {a.similarity:g}; give a share above 0 and up to 1, like 0.8")
     inputs = dict(step='dedup', corpus=corpus.fingerprint, story=corpus.story, methods=methods, keep=a.keep, similarity=a.similarity, against=against and against.fingerprint)
-    work = unfinished(own_folder(a.out), inputs)
+    work = unfinished(out, inputs)
     def make(folder):
         c = _in_turn(corpus, [(m, options(m)) for m in methods], work)
         (decontaminate(c, against) if against else c).save(folder)
@@ -129,6 +149,7 @@ def data_make(a):
     from llmbench.clean import clean, recipe_steps
     from llmbench.readers import marks, read
     if a.recipe: recipe_steps(a.recipe)
+    _spared(a)
     out, how = own_folder(a.out), dict(text=a.text, encoding=a.encoding)
     inputs, work = dict(step='make', files=marks(a.spec), recipe=a.recipe, **how), out.parent/f'.{out.name}-make.parts'
     if not is_made(out, inputs):
@@ -168,7 +189,7 @@ def data_parser(v):
         fn = DATA_STEPS[name]
         s = steps.add_parser(name, help=fn.__doc__.split(': llmbench')[0], description=fn.__doc__)
         if takes: s.add_argument(takes, help=help)
-        s.add_argument('--json', action='store_true', help='print JSON')
+        s.add_argument('--json', action='store_true', default=argparse.SUPPRESS, help='print JSON') # the verb's own may stand before the step
         if out is not None: s.add_argument('-o', '--out', required=out, metavar='FOLDER', help='folder of the result')
         return s
     def on(s):
