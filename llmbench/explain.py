@@ -17,7 +17,7 @@ from .adapters import open_trained
 from .aims import ask_of
 from .core import Registry, need, rng, seed_of
 from .finetune import _objective_of
-from .models import load_tokenizer
+from .models import home_of, load_tokenizer
 from .objectives import head_of
 from .recipe import spec_of
 from .run import Run
@@ -39,7 +39,7 @@ def open_model(
     folder = Path(getattr(model, 'folder', model))
     run = Run(folder) if (folder/'run.json').exists() else None
     if run is not None and run.status!='done': raise ValueError(f"{folder} is a run that is {run.status}, not done; finish it first, or give a model's folder")
-    home = next((folder/n for n in ('model', 'base') if (folder/n).is_dir()), folder)
+    home = home_of(folder)
     objective = run.recipe.objective if run is not None else None
     if head is None: head = head_of(spec_of(objective or _objective_of(AutoConfig.from_pretrained(home)))[0])
     return open_trained(folder, head).eval(), load_tokenizer(home if tokenizer is None else tokenizer), run.recipe.window if run is not None else None

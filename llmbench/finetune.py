@@ -15,7 +15,7 @@ from .checkpoint import Checkpoint
 from .core import fingerprint
 from .features import RowBatches, as_rows, decoders, encoders, label_lists, scorers, set_specials, takes
 from .learner import Learner, announce, leave, run_of, run_there
-from .models import FAMILIES, HEADS, build, check_tokenizer, load_tokenizer
+from .models import FAMILIES, build, check_tokenizer, head_in, home_of, load_tokenizer
 from .objectives import head_of, loss_spec, objectives
 from .recipe import Recipe, spec_of
 from .run import Run
@@ -110,9 +110,8 @@ def _objective_of(config):
     "The objective whose decoder fits a checkpoint, by what its configuration says."
     if config.problem_type=='regression': return 'regression'
     if str(config.id2label.get(0, '')).startswith('head: '): return 'relation_extraction'
-    kind = (config.architectures or [''])[0]
-    head = next((h for h in _OF_HEAD if kind.endswith('For'+HEADS[h]) or h=='causal_lm' and kind.endswith('LMHeadModel') or h=='seq2seq_lm' and kind.endswith('ForConditionalGeneration')), None)
-    if head is None: raise ValueError(f"predict: a {kind or 'model of unknown kind'} gives no answers to rows by itself; name the objective it was trained for: one of {', '.join(_OF_HEAD.values())}, regression, relation_extraction")
+    head = head_in(config)
+    if head not in _OF_HEAD: raise ValueError(f"predict: a {(config.architectures or ['model of unknown kind'])[0]} gives no answers to rows by itself; name the objective it was trained for: one of {', '.join(_OF_HEAD.values())}, regression, relation_extraction")
     return _OF_HEAD[head]
 
 def predict(
@@ -130,7 +129,7 @@ def predict(
         recipe = Run(folder).recipe
         objective, window = objective or recipe.objective, window or recipe.window
     if folder is not None:
-        home = next((folder/n for n in ('model', 'base') if (folder/n).is_dir()), folder)
+        home = home_of(folder)
         if objective is None: objective = _objective_of(AutoConfig.from_pretrained(home))
         model = open_trained(folder, head_of(spec_of(objective)[0]))
         tokenizer = load_tokenizer(home) if tokenizer is None else load_tokenizer(tokenizer, model)

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'HEADS', 'DROPOUT', 'OPTIMIZER_BYTES', 'ROLES', 'config_of', 'build', 'estimate', 'size_text',
-           'estimate_table', 'save_model', 'load_model', 'load_tokenizer', 'check_tokenizer', 'export_gguf']
+           'estimate_table', 'save_model', 'load_model', 'load_tokenizer', 'home_of', 'head_in', 'head_of_folder',
+           'check_tokenizer', 'export_gguf']
 
 # %% ../nbs/32_models.ipynb #0a6627b1
 import os, struct
@@ -286,6 +287,33 @@ def _wrapped(tokenizer):
     from transformers import PreTrainedTokenizerFast
     vocab = tokenizer.get_vocab()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **{role: t for role,names in ROLES.items() for t in [n for n in names if n in vocab][:1]})
+
+# %% ../nbs/32_models.ipynb #b668899f
+def home_of(
+    folder # of a run, or of a model
+):
+    "Where the model and its tokenizer are: a run keeps them in `model`, or in `base` beside an adapter that cannot be merged."
+    return next((p for p in (Path(folder)/'model', Path(folder)/'base') if p.is_dir()), folder)
+
+def head_in(config)->str:
+    "The head, one of HEADS, that a configuration's class names; None: it names no class, or one that is not known."
+    kind = (config.architectures or [''])[0]
+    if kind.endswith('LMHeadModel'): return 'causal_lm'
+    if kind.endswith('ForConditionalGeneration'): return 'seq2seq_lm'
+    return next((h for h,name in HEADS.items() if name and kind.endswith('For'+name)), None)
+
+def head_of_folder(
+    folder # of a run, of a model, a name on the hub, or a GGUF file
+)->str:
+    "The head, one of HEADS, that a saved model was trained with; 'none' where its weights hold no head that is known."
+    from transformers import AutoConfig
+    home = home_of(folder)
+    if Path(home).suffix=='.gguf': return 'causal_lm'
+    config = AutoConfig.from_pretrained(_plain_folder(home), trust_remote_code=False)
+    kind, own = (config.architectures or [''])[0], FAMILIES.get(config.model_type)
+    if not kind: return own or 'causal_lm'
+    in_body = kind.endswith('Model') and own in ('causal_lm', 'seq2seq_lm') and getattr(config, 'tie_word_embeddings', False) # the embeddings are the head
+    return head_in(config) or (own if in_body else 'none')
 
 # %% ../nbs/32_models.ipynb #505d6747
 def check_tokenizer(

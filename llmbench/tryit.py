@@ -7,10 +7,9 @@ __all__ = ['TRIED', 'kind_of', 'generate_text', 'fill', 'judge', 'TryIt', 'try_i
 
 # %% ../nbs/67_tryit.ipynb #9109abd1
 import threading
-from pathlib import Path
 
 from .adapters import open_trained
-from .models import FAMILIES, load_tokenizer
+from .models import head_of_folder, home_of, load_tokenizer
 from .run import Run
 from .show import css, esc, number
 
@@ -160,15 +159,5 @@ def try_it(
         if tokenizer is None: raise ValueError("try_it: give the tokenizer with a model: try_it(model, tokenizer)")
         return TryIt(what, load_tokenizer(tokenizer, what), tokens)
     folder = what.folder if isinstance(what, Run) else what
-    home = next((p for p in (Path(folder)/'model', Path(folder)/'base') if p.is_dir()), folder)
-    model = open_trained(folder, head or _head(home))
-    return TryIt(model, load_tokenizer(tokenizer or home, model), tokens)
-
-def _head(home)->str:
-    "The head that a saved model has."
-    from transformers import AutoConfig
-    if Path(home).suffix=='.gguf': return 'causal_lm'
-    config = AutoConfig.from_pretrained(home, trust_remote_code=False)
-    name = (config.architectures or [''])[0]
-    ends = dict(CausalLM='causal_lm', LMHeadModel='causal_lm', ConditionalGeneration='seq2seq_lm', MaskedLM='masked_lm', PreTraining='pretraining', SequenceClassification='sequence_classification')
-    return next((h for e,h in ends.items() if name.endswith(e)), FAMILIES.get(config.model_type, 'causal_lm'))
+    model = open_trained(folder, head or head_of_folder(folder))
+    return TryIt(model, load_tokenizer(tokenizer or home_of(folder), model), tokens)
