@@ -27,7 +27,7 @@ BYTES = 2**25 # of one cell's values that are written down
 
 class _Walk:
     "What `encode` has seen: containers by identity, arrays, and how much is left."
-    def __init__(self, left=BYTES): self.ids, self.arrays, self.left = {}, [], left
+    def __init__(self, left=BYTES, check=None): self.ids, self.arrays, self.left, self.check = {}, [], left, check
 
     def enter(self, x, size):
         if id(x) in self.ids: raise Unkept(f'a {type(x).__name__} that stands in two places')
@@ -78,8 +78,15 @@ def _is(module, *names): return lambda x,t: t.__module__.partition('.')[0]==modu
 
 def _items(f): return lambda x,put,walk: [encode(v, put, walk) for v in f(x)]
 
+def _texts_in(x):
+    "The texts in an array or a table, whose file does not show them as JSON does."
+    if isinstance(x, np.ndarray): return '\n'.join(x.ravel().tolist()) if x.dtype.kind=='U' else x.tobytes().decode(errors='replace') if x.dtype.kind=='S' or x.dtype.itemsize==1 else ''
+    table = x if hasattr(x, 'columns') else x.to_frame()
+    return '\n'.join([repr([x.attrs, *table.columns]), *(str(v) for c in (table.index, *(c for _,c in table.items())) if c.dtype.kind not in 'biufcMm' for v in c)])
+
 def _noted(x, put, walk, kind):
     walk.enter(x, getattr(x, 'nbytes', 0) if kind!='table' else int(x.memory_usage(deep=True).sum()) if hasattr(x, 'columns') else int(x.memory_usage(deep=True)))
+    if walk.check: walk.check(_texts_in(x))
     if kind=='array': walk.arrays.append(x)
     return put(kind, x)
 
@@ -127,7 +134,7 @@ _KINDS = dict(
     dict=(lambda x,t: False, None, lambda v,get: {decode(k, get): decode(i, get) for k,i in v}),
     set=(lambda x,t: t in (set, frozenset), lambda x,put,walk: [t.__name__ if (t := type(x)) else '', sorted((encode(i, put, walk) for i in x), key=lambda j: json.dumps(j, sort_keys=True))],
          lambda v,get: dict(set=set, frozenset=frozenset)[v[0]](decode(i, get) for i in v[1])),
-    bytes=(lambda x,t: t is bytes, lambda x,put,walk: (walk.pay(len(x)), base64.b64encode(x).decode())[1], lambda v,get: base64.b64decode(v)),
+    bytes=(lambda x,t: t is bytes, lambda x,put,walk: (walk.pay(len(x)), walk.check and walk.check(x.decode(errors='replace')), base64.b64encode(x).decode())[2], lambda v,get: base64.b64decode(v)),
     closed=(lambda x,t: isinstance(x, io.IOBase) and x.closed, lambda x,put,walk: 'a closed file', _closed),
     complex=(lambda x,t: t is complex, lambda x,put,walk: [x.real, x.imag], lambda v,get: complex(*v)),
     range=(lambda x,t: t is range, lambda x,put,walk: [x.start, x.stop, x.step], lambda v,get: range(*v)),
@@ -170,9 +177,9 @@ def value_hash(x, walk=None)->str:
     "A hash of a value, or Unkept."
     return fingerprint(encode(x, _hashed, walk or _Walk()))
 
-def save_values(values:dict, folder, check=lambda text: None): # name -> value; check: sees the JSON before it is written
+def save_values(values:dict, folder, check=None): # name -> value; check: sees the texts before they are written
     "Write values to a folder; Unkept if one cannot be read back as it was."
-    folder, walk, files = Path(folder), _Walk(), []
+    folder, walk, files = Path(folder), _Walk(check=check), []
     def put(kind, x):
         name = f'{len(files)}.{dict(array="npy", table="parquet", corpus="corpus")[kind]}'
         files.append(name)
@@ -181,7 +188,8 @@ def save_values(values:dict, folder, check=lambda text: None): # name -> value; 
         else: _save_table(x, folder/name)
         return name
     written = {k: encode(v, put, walk) for k,v in values.items()}
-    check(text := json.dumps(written))
+    text = json.dumps(written)
+    if check: check(text)
     (folder/'values.json').write_text(text, encoding='utf-8')
     for k,back in load_values(folder).items():
         if value_hash(back)!=value_hash(values[k]): raise Unkept(f'{k}: a {type(back).__name__} that changes when it is written and read')

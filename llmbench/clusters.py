@@ -10,7 +10,7 @@ import contextlib, json, logging, os, re, select, signal, subprocess, threading,
 from pathlib import Path
 
 from .core import Registry, did_you_mean, fingerprint, need
-from .facts import is_secret
+from .facts import Hide, told
 from .points import end_process, server
 from .store import read_json
 
@@ -78,21 +78,22 @@ class Here:
 # %% ../nbs/60d_clusters.ipynb #0c8117e2
 def set_aside(task:dict)->dict:
     "The task without secrets: submitit writes it to a file. They travel in the environment, which submitit and Slurm hand on."
-    names = {k: f'LLMBENCH_{fingerprint(v)}_SECRET' for k,v in task['params'].items() if is_secret(k, v)}
-    os.environ.update({n: task['params'][k] for k,n in names.items()})
-    return task|dict(params={k: v for k,v in task['params'].items() if k not in names}, aside=names)
+    hidden = dict(params=Hide(task['params'], env={}).names, job={'name', 'words'} if told(task['job'].get('words', ())) else ())
+    aside = [(part, k, f'LLMBENCH_{fingerprint(task[part][k])}_SECRET') for part in hidden for k in sorted(hidden[part])]
+    os.environ.update({n: json.dumps(task[part][k]) for part,k,n in aside})
+    return task|{part: {k: v for k,v in task[part].items() if k not in hidden[part]} for part in hidden}|dict(aside=aside)
 
 def put_back(task:dict)->dict:
     "The task with its secrets."
-    aside = task.get('aside') or {}
-    lost = sorted(k for k,n in aside.items() if n not in os.environ)
+    lost = [k for part,k,n in task.get('aside', ()) if n not in os.environ]
     if lost: raise LookupError(f"the secret parameter {lost[0]!r} did not arrive: this cluster does not hand on the environment (sbatch --export). Give the job a variable of its environment to read instead")
-    return task|dict(params=task['params']|{k: os.environ[n] for k,n in aside.items()})
+    found = lambda this: {k: json.loads(os.environ[n]) for part,k,n in task.get('aside', ()) if part==this}
+    return task|{part: task[part]|found(part) for part in ('params', 'job')}
 
 def run_task(task:dict)->int:
     "Do one point in a process of its own and wait for it: what a cluster's job does. A SIGTERM to the job (`scancel`) is passed on: submitit would ignore it, and the point would be killed half a minute later without a word."
     task = put_back(task)
-    p = server(task['env']|dict.fromkeys((task.get('aside') or {}).values()), stderr=subprocess.DEVNULL)
+    p = server(task['env']|dict.fromkeys(n for *_,n in task.get('aside', ())), stderr=subprocess.DEVNULL)
     mine = threading.current_thread() is threading.main_thread()
     old = signal.signal(signal.SIGTERM, lambda *_: p.send_signal(signal.SIGTERM)) if mine else None
     try:
@@ -140,7 +141,7 @@ class Submitit:
     def start(self, task, slot):
         handle = dict(task=set_aside(task), job=None, since=time.time())
         self.queue.append(handle)
-        self.aside.update(handle['task']['aside'].values())
+        self.aside.update(n for *_,n in handle['task']['aside'])
         return handle
 
     def flush(self, tries=4):

@@ -32,12 +32,13 @@ class Execution:
         keep:float=1.,    # seconds from which a cell's result is kept
         cwd=None          # directory in which the kernel works; None: this one
     ):
-        self.folder, self.target, self.keep, self.hide, self.cwd, self.exited = Path(folder), Path(target), keep, Hide(secrets), str(Path(cwd or '.').absolute()), None
-        self.secrets = {k: v for k,v in dict(secrets).items() if k in self.hide.names}
+        self.folder, self.target, self.keep, self.cwd, self.exited = Path(folder), Path(target), keep, str(Path(cwd or '.').absolute()), None
         self.manager = self.client = self.kernel = self.pipe = None
         self.earlier, self.restored, self.notes, self.heading, self.done, self.total, self.held, self.source = {}, 0, [], '', 0, 1, '', ''
         self.progress = self.folder/'.progress'
         self.env = {**os.environ, PROGRESS: str(self.progress), RUN_FOLDER: str(self.folder), 'PLOTLY_RENDERER': 'plotly_mimetype', 'PYTHONHASHSEED': os.environ.get('PYTHONHASHSEED') or '0', **dict(env)}
+        self.hide = Hide(secrets, self.env)
+        self.secrets = {k: v for k,v in dict(secrets).items() if k in self.hide.names}
 
     def note(self, text): self.notes.append(text)
 
@@ -81,7 +82,7 @@ def _manager():
             "Save the notebook if it changed."
             with self.lock:
                 if not self.changed: return
-                with whole(self.run.target) as p: p.write_text(self.run.hide.text(nbformat.writes(self.nb)), encoding='utf-8')
+                with whole(self.run.target) as p: p.write_text(nbformat.writes(nbformat.from_dict(self.run.hide.value(self.nb, names=False))), encoding='utf-8')
                 self.changed, self.saved = False, time.time()
 
         def cell_start(self, cell, index=None, **kw):

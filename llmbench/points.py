@@ -15,7 +15,7 @@ import numpy as np
 
 from .batch import RunFailed, check_parameters, find_notebook, run_notebook
 from .core import Registry, did_you_mean, fingerprint, need, plain, rng, seed_of
-from .facts import Hide
+from .facts import Hide, told
 from .index import BEAT
 from .parameters import parameters_of, typed
 from .store import file_hash, read_json, write_json
@@ -239,8 +239,8 @@ def do_point(
     "Do one point here."
     folder, job, params = Path(task['folder']), task['job'], task['params']
     folder.mkdir(parents=True, exist_ok=True)
-    record, hide = dict(kind='point', job=job['name'], parameters=params, status='running', pid=os.getpid(), host=socket.gethostname(), started=time.time()), Hide(params)
-    write = lambda: write_json(folder/'run.json', hide.value(plain(record)))
+    record, hide = dict(kind='point', job=job['name'], parameters=params, status='running', pid=os.getpid(), host=socket.gethostname(), started=time.time()), Hide(params|told(job.get('words', ())))
+    write = lambda: write_json(folder/'run.json', hide.record(plain(record)))
     with _logged(folder/'log.txt', hide):
         try:
             if job['kind']=='notebook': return run_notebook(job['name'], params, folder, log=sys.stderr, restore=task.get('restore', False))
@@ -312,10 +312,7 @@ def _logged(path, hide):
 
 @contextlib.contextmanager
 def _without_secrets(path, mode, hide):
-    "A file to write to; where secrets are known, what is written goes through a pipe that takes them out."
-    if not hide.forms:
-        with open(path, mode) as f: yield f
-        return
+    "A file to write to; what is written goes through a pipe that takes secrets out, those too that only their form tells."
     read, write = os.pipe()
     def copy():
         with open(read, encoding='utf-8', errors='replace') as lines, open(path, mode, encoding='utf-8') as out:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .clusters import clusters, slot_devices
 from .core import fingerprint, plain, rng
-from .facts import Hide
+from .facts import Hide, told
 from .index import BEAT, INSIDE, lives, true_status
 from .points import Asking, as_typed, check_point, designs, fault_of, job_of, point_id, space_of, table_points
 from .rules import rule
@@ -348,12 +348,12 @@ def sweep(
     board = _Board(f'sweep {folder.name}', (n if search else len(listed)) or 1, goal, quiet=quiet)
     devices = slot_devices(at_once or (64 if where in ('slurm', 'ray') and devices is None else None), devices)
     _alone(folder)
-    hide = Hide(fixed|(space or {}))
+    hide = Hide(fixed|(space or {})|told(made.get('words', ())))
     record = dict(kind='sweep', job=made, space=space, how=how, fixed=fixed, goal=goal, higher=higher, stop=stop if isinstance(stop, str) else stop and getattr(stop, '__name__', 'a function'), where=where, options=plain(options), devices=devices,
                   seed=seed, retries=retries, status='running', pid=os.getpid(), host=socket.gethostname(), started=time.time(), command=hide.command(sys.argv)[:2000], environment=environment())
     folder.mkdir(parents=True, exist_ok=True)
     place = clusters.find(where)(folder, devices, dict(options))
-    write = lambda: write_json(folder/'sweep.json', hide.value(plain(record)))
+    write = lambda: write_json(folder/'sweep.json', hide.record(plain(record)))
     (folder/'alive').touch()
     write()
     s = _Scheduler(folder, made, listed, search, place, devices, goal, met, retries, pause, patience, again, board, look)
