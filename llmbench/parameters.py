@@ -173,4 +173,5 @@ def check_parameters(path, given:dict)->dict:
     known = parameters_of(path)
     for k in given:
         if k not in known: raise LookupError(f"{Path(path).stem}: "+did_you_mean('parameter', k, known))
-    return {k: typed(k, v, known[k]['type'], known[k]['range']) for k,v in given.items()}
+    default = lambda k, v: type(v) is type(known[k]['default']) and v==known[k]['default'] # allowed whatever its annotation says: data:str = None
+    return {k: v if default(k, v) else typed(k, v, known[k]['type'], known[k]['range']) for k,v in given.items()}

@@ -7,11 +7,13 @@ __all__ = ['fingerprint_of', 'used', 'result', 'run_record', 'RunDifference', 'd
            'verify', 'replay']
 
 # %% ../nbs/60a_record.ipynb #22062e06
-import difflib, json, math, os, re, tempfile
+import ast, difflib, itertools, json, math, os, re, tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .batch import RunFailed, code_cells, run_notebook
+import numpy as np
+
+from .batch import RunFailed, code_cells, placeless, run_notebook
 from .cells import hiding
 from .core import fingerprint, plain
 from .facts import RECORD_LINES, RUN_FOLDER, Hide
@@ -41,9 +43,16 @@ def fingerprint_of(x)->dict: # kind, fingerprint, and what else is worth knowing
     try: return dict(kind=kind, fingerprint=fingerprint(x))
     except TypeError as e: raise TypeError(f"used: {kind} has no fingerprint; give a corpus, tokens, a mixture, a tokenizer, a table, a path or plain values, or used(name='what identifies it')") from e
 
-def _say(what, **line):
+def _say(what, name, **line):
     "Add a line to what the executed notebook says; without one nothing is written."
-    if os.environ.get(RUN_FOLDER): append_jsonl(Path(os.environ[RUN_FOLDER])/RECORD_LINES, hiding().value(plain(dict(said=what, **line))))
+    if os.environ.get(RUN_FOLDER): append_jsonl(Path(os.environ[RUN_FOLDER])/RECORD_LINES, dict(said=what, name=hiding().text(name), **{k: hiding().value(plain(_in_words(v)), name, names=False) for k,v in line.items()}))
+
+def _in_words(x):
+    "Numbers that JSON does not have as text (nan, inf), so that one is not taken for the other."
+    if isinstance(x, (np.ndarray, np.generic)): x = x.tolist()
+    if isinstance(x, dict): return {k: _in_words(v) for k,v in x.items()}
+    if isinstance(x, (list, tuple)): return [_in_words(v) for v in x]
+    return str(x) if isinstance(x, float) and not math.isfinite(x) else x
 
 def used(
     *things, # corpora, tokens, mixtures, tokenizers, tables, paths, plain values: what decides the result
@@ -70,12 +79,25 @@ def run_record(folder)->dict:
     return record|dict(status=true_status(record, folder), folder=str(folder))
 
 def _sources(record):
+    "The code cells of the executed notebook, that of the parameters without its defaults (they are compared as values); None if it is gone."
     path = Path(record['folder'])/f"{record['notebook']}.ipynb"
-    return code_cells(path) if path.exists() else []
+    return [s if kind=='code' else _besides(s) for s,kind in code_cells(path)] if path.exists() else None
+
+def _assigned(source):
+    "Name -> its plain value, and the statements that assign none."
+    values, rest = {}, []
+    for node in ast.parse(source).body:
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0] if isinstance(node, ast.Assign) and len(node.targets)==1 else None
+        try: values[target.id] = float(m[1]) if (m := re.fullmatch(r"float\('(-?inf)'\)", ast.unparse(node.value))) else ast.literal_eval(node.value)
+        except (AttributeError, ValueError, TypeError): rest.append(node)
+    return values, rest
+
+def _besides(source): return '\n'.join(map(ast.unparse, _assigned(source)[1]))
 
 def _code_changes(a, b):
-    "One sentence a changed, new or removed code cell, with its lines; defaults of parameters are compared as values."
-    (old, new), out = ([s if kind=='code' else kind for s,kind in c] for c in (a, b)), []
+    "One sentence a changed, new or removed code cell, with its lines."
+    (old, new), out = map(_sources, (a, b)), []
+    if old is None or new is None: return _moved_keys(*({'the notebook (its executed copy is gone, so that cells cannot be compared)': r.get('notebook_hash')} for r in (a, b)))
     for what,i,j,k,l in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if what=='equal': continue
         lines = [x for x in difflib.unified_diff('\n'.join(old[i:j]).split('\n'), '\n'.join(new[k:l]).split('\n'), lineterm='', n=0) if not x.startswith(('---', '+++', '@@'))]
@@ -99,30 +121,30 @@ def _data_changes(a, b):
 def _changes(a, b)->dict: # records; kind -> sentences, only kinds that changed
     (ea, eb), outside = (r.get('environment') or {} for r in (a, b)), ('packages', 'code', 'python', 'memory')
     pa, pb = ({k: v for k,v in (r.get('parameters') or {}).items() if k!='out'} for r in (a, b))
-    seeds = lambda r: {k: v for k,v in (r.get('seeds') or {}).items()}
-    found = dict(code=_code_changes(_sources(a), _sources(b))+_moved_keys(a.get('modules'), b.get('modules'), lambda k,x,y: f'module {k}: {x} -> {y}'), repository=_moved_keys(*({k: v for k,v in (r.get('git') or {}).items() if k in ('commit', 'patch_hash')} for r in (a, b))), seed=_moved_keys(seeds(a), seeds(b)), parameters=_moved_keys({k: v for k,v in pa.items() if 'seed' not in k}, {k: v for k,v in pb.items() if 'seed' not in k}),
+    found = dict(code=_code_changes(a, b)+_moved_keys(a.get('modules'), b.get('modules'), lambda k,x,y: f'module {k}: {x} -> {y}'), repository=_moved_keys(*({k: v for k,v in (r.get('git') or {}).items() if k in ('commit', 'patch_hash')} for r in (a, b))), seed=_moved_keys(a.get('seeds'), b.get('seeds')), parameters=_moved_keys({k: v for k,v in pa.items() if 'seed' not in k}, {k: v for k,v in pb.items() if 'seed' not in k}),
                  data=_data_changes(a, b), packages=_moved_keys(ea.get('packages'), eb.get('packages'))+_moved_keys({'Python': ea.get('python')}, {'Python': eb.get('python')}),
                  llmbench=_moved_keys({'source files': ea.get('code')}, {'source files': eb.get('code')}),
                  hardware=_moved_keys({k: v for k,v in ea.items() if k not in outside}, {k: v for k,v in eb.items() if k not in outside}), settings=_moved_keys(a.get('determinism'), b.get('determinism')))
     return {k: v for k,v in found.items() if v}
 
 def _leaves(x, name=''):
-    "name -> number, text, None or truth value, for everything inside."
-    if isinstance(x, dict): return {n: v for k in x for n,v in _leaves(x[k], f'{name}.{k}' if name else str(k)).items()}
-    if isinstance(x, list): return {n: v for i,y in enumerate(x) for n,v in _leaves(y, f'{name}[{i}]').items()}
+    "name -> number, text, None, truth value or what is empty, for everything inside."
+    if isinstance(x, dict) and x: return {n: v for k in x for n,v in _leaves(x[k], f'{name}.{k}' if name else str(k)).items()}
+    if isinstance(x, list) and x: return {n: v for i,y in enumerate(x) for n,v in _leaves(y, f'{name}[{i}]').items()}
     return {name: x}
 
 def _results(record):
     "What came out: what the notebook said, else what its last cell printed; the run's own folder has no name in it."
     out = record.get('results') or ({'printed': record['printed']} if record.get('printed') else {})
-    folder = (record.get('parameters') or {}).get('out') or record['folder']
-    return json.loads(json.dumps(out).replace(json.dumps(str(Path(folder).absolute()))[1:-1], '<out>').replace(json.dumps(str(folder))[1:-1], '<out>'))
+    return placeless(out, (record.get('parameters') or {}).get('out') or record['folder'])
+
+_UNSAID = 'not said'
 
 def _moved(a, b)->list: # of dicts: name, was, now, by (relative; None where it is not a number)
-    x, y, out = _leaves(_results(a)), _leaves(_results(b)), []
+    (x, y), out = (_leaves(r) if r else {} for r in map(_results, (a, b))), []
     number = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool)
     for k in dict.fromkeys([*x, *y]):
-        was, now = x.get(k), y.get(k)
+        was, now = x.get(k, _UNSAID), y.get(k, _UNSAID)
         if k in x and k in y and was==now: continue
         by = abs(now-was)/max(abs(was), 1e-300) if number(was) and number(now) else _text_moved(was, now)
         out.append(dict(name=k, was=was, now=now, by=by))
@@ -163,15 +185,17 @@ class RunDifference:
 def _short(v): return (t if len(t := str(v))<=80 else t[:77]+'...').replace('\n', ' / ')
 
 def _compared(a, b, tolerance, changed=None, error=None):
-    moved = _moved(a, b) if not error else []
+    moved = [m for m in _moved(a, b) if not error or _UNSAID not in (m['was'], m['now'])] # of a run that broke off: what both came to
+    if not moved and not error and a.get('digest') and b.get('digest') and a['digest']!=b['digest']: moved = [dict(name='digest', was=a['digest'], now=b['digest'], by=None)]
     far = [m for m in moved if m['by'] is None or m['by']>tolerance]
     status = 'different' if error or far else 'within tolerance' if moved else 'identical'
     steps = [k for k in {**(a.get('made') or {}), **(b.get('made') or {})} if (a.get('made') or {}).get(k)!=(b.get('made') or {}).get(k)] if not error else []
     return RunDifference(status, _changes(a, b) if changed is None else changed, moved, steps, error, tolerance)
 
 def diff(a, b, tolerance:float=0.)->RunDifference: # folders of two runs
-    "How two runs differ: what went in and what came out."
-    return _compared(run_record(a), run_record(b), tolerance)
+    "How two runs differ: what went in, what came out, and how each ended."
+    both = [run_record(r) for r in (a, b)]
+    return _compared(*both, tolerance, error='; '.join(f"{r['folder']} is {r['status']}"+(f" ({r['error']})" if r.get('error') else '') for r in both if r['status']!='done') or None)
 
 # %% ../nbs/60a_record.ipynb #b1843f6e
 def notebook_of(record)->Path:
@@ -184,9 +208,17 @@ def cwd_of(record):
     "The directory in which a run's kernel worked, from which its paths are seen; None if it is not here."
     return record.get('cwd') if Path(record.get('cwd') or '').is_dir() else None
 
+def _values(record):
+    "The parameters of a run as its notebook had them: JSON has no tuples, no keys that are numbers and no infinity."
+    path, exact = Path(record['folder'])/f"{record['notebook']}.ipynb", {}
+    for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if path.exists() else ():
+        if {'parameters', 'injected-parameters'}&set(c['metadata'].get('tags', [])): exact |= _assigned(''.join(c['source']))[0]
+    return {k: exact[k] if k in exact and plain(exact[k])==v else v for k,v in record['parameters'].items()}
+
 def given_again(record, params)->dict:
-    "The parameters of a run, and those that are given now; what was hidden has to be given again."
-    values = {k: v for k,v in record['parameters'].items() if k!='out'}|dict(params)
+    "The parameters that a run was given or whose default is another one today, and those that are given now; what was hidden has to be given again."
+    given = {*record.get('given', record['parameters']), *_changed_defaults(record, notebook_of(record))}-{'out'}
+    values = {k: v for k,v in _values(record).items() if k in given}|dict(params)
     hidden = [k for k,v in values.items() if re.search(r'\[([\w-]+ )?hidden\]', json.dumps(plain(v)))]
     if hidden: raise ValueError(f"{record['folder']}: the value of {', '.join(hidden)} was hidden in the record; give it again, like {hidden[0]}=...")
     return values
@@ -211,13 +243,15 @@ def verify(
     first = run_record(run)
     if first['status']!='done': raise ValueError(f"{run} is {first['status']}, so there is no result to verify; finish it with `llmbench resume {run}`")
     if not _results(first): raise ValueError(f"{run} said no result and printed nothing at its end, so there is nothing to compare; say result(NAME=VALUE) in the notebook (from llmbench.record import result)")
+    _elsewhere(run, out, 'verify')
     path, error = notebook_of(first), None
     defaults = _changed_defaults(first, path)
     with tempfile.TemporaryDirectory() as tmp:
         folder = Path(out or Path(tmp)/'again')
         try: run_notebook(path, given_again(first, params), folder, log, facts=dict(verifies=str(Path(run).absolute())), env=_same_settings(first), cwd=cwd_of(first))
         except RunFailed as e:
-            if e.record.get('status')=='stopped': raise RunFailed(f"{path.stem} stopped: verify was ended by {e.record['cause']} before there was a second result, so nothing is said about the first", e.record) from None
+            if e.record.get('status')=='stopped' or e.record.get('cause') in ('disk full', 'out of memory'):
+                raise RunFailed(f"{path.stem} {e.record['status']}: verify was ended by {e.record['cause']} before there was a second result, so nothing is said about the first ({e.record['error']})", e.record) from None
             error = e.record.get('error') or str(e)
         second = run_record(folder)
         changed = _changes(first, second)
@@ -226,9 +260,25 @@ def verify(
         changed[kind] = [*changed.get(kind, []), f'{k}: its default is {now!r} now, it was {was!r} (which was used here)']
     return _compared(first, second, tolerance, changed, error)
 
+def _elsewhere(run, out, what):
+    if out is not None and Path(out).resolve()==Path(run).resolve(): raise ValueError(f"{what}: {out} is the run itself, whose results would be replaced; give another folder with -o")
+
 def _same_settings(record):
     "The settings of the first run, where they do not depend on the machine."
     return {k: v for k,v in (record.get('determinism') or {}).items() if k in ('PYTHONHASHSEED', 'OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'CUBLAS_WORKSPACE_CONFIG')}
+
+def _beside(first, changes)->Path:
+    "The folder of a replay: beside the run and named after what is different; numbered where something else is."
+    run, hidden = Path(first['folder']).absolute(), Hide(changes).names
+    shown = {k: re.sub(r'[^-.+ =,@a-zA-Z0-9]+', '_', str(v))[:40] for k,v in changes.items() if k not in hidden}
+    name = '-'.join([run.name, *(f'{k}={v}' for k,v in shown.items()), *sorted(hidden)])
+    if len(name)>200 or any(v!=str(changes[k]) for k,v in shown.items()): name = f'{name[:200]}-{fingerprint({k: changes[k] for k in shown}, chars=6)}'
+    wanted = {k: v for k,v in (first['parameters']|plain(changes)).items() if k!='out'}
+    def free(there):
+        if not (there/'run.json').exists(): return not there.exists() or there.is_dir() and not any(there.iterdir())
+        r = read_json(there/'run.json')
+        return not hidden and r.get('replays')==str(run) and {k: v for k,v in r['parameters'].items() if k!='out'}==wanted
+    return next(p for n in itertools.count(1) if free(p := run.parent/(name if n==1 else f'{name}-{n}')))
 
 def replay(
     run,             # folder of an executed notebook
@@ -241,5 +291,5 @@ def replay(
     first = run_record(run)
     changes = check_parameters(notebook_of(first), dict(params))
     if not changes and out is None: raise ValueError('replay: nothing is to be different; give parameters, like lr=3e-4, or another folder')
-    name = '-'.join([Path(run).absolute().name, *(f'{k}={re.sub(r"[^-.+ =,@a-zA-Z0-9]+", "_", str(v))[:40]}' for k,v in changes.items() if not Hide({k: v}).names)])
-    return run_notebook(notebook_of(first), given_again(first, params), out or Path(run).absolute().parent/name, log, price_per_hour, cwd=cwd_of(first), facts=dict(replays=str(Path(run).absolute()), given=sorted({*first.get('given', []), *changes})))
+    _elsewhere(run, out, 'replay')
+    return run_notebook(notebook_of(first), given_again(first, changes), out or _beside(first, changes), log, price_per_hour, cwd=cwd_of(first), facts=dict(replays=str(Path(run).absolute()), given=sorted({*first.get('given', []), *changes})))
