@@ -11,57 +11,91 @@ import argparse, shlex
 # %% ../nbs/61c_completion.ipynb #9a59ea33
 def words_of(
     parser:argparse.ArgumentParser
-)->dict: # path ('data clean') -> dict(commands={name: help}, options={option: help}, choices={option: words})
+)->dict: # path ('data clean') -> dict(commands={name: help}, options={option: help}, choices={option: words}, takes={options that are followed by a value})
     "What may follow each command."
     out = {}
     def walk(p, path):
         subs = next((a for a in p._actions if isinstance(a, argparse._SubParsersAction)), None)
-        options, choices = {}, {}
+        options, choices, takes = {}, {}, set()
         for a in p._actions:
             if a is subs or a.help==argparse.SUPPRESS: continue
             for o in a.option_strings: options[o] = a.help or ''; choices |= {o: [str(c) for c in a.choices]} if a.choices else {}
+            if a.nargs!=0: takes |= {*a.option_strings}
             if not a.option_strings and a.choices: choices[''] = choices.get('', [])+[str(c) for c in a.choices]
         helps = {c.dest: c.help or '' for c in subs._choices_actions} if subs else {}
-        out[path] = dict(commands={n: helps.get(n, '') for n in subs.choices} if subs else {}, options=options, choices=choices)
+        out[path] = dict(commands={n: helps.get(n, '') for n in subs.choices} if subs else {}, options=options, choices=choices, takes=takes)
         for n,s in (subs.choices.items() if subs else ()): walk(s, f'{path} {n}'.strip())
     walk(parser, '')
     return out
 
 # %% ../nbs/61c_completion.ipynb #37c7f010
+_WORKS = ('run', 'sweep')                   # verbs that are followed by a job
+_GIVES = ('-p', '--param', '-s', '--space') # their options that are followed by a parameter
+
+def _takes(words): return sorted({o for w in words.values() for o in w['takes']})
+
+def _first(words, jobs, path): return list(jobs) if path in _WORKS else words[path]['choices'].get('', [])
+
+_BASH = r"""# completion of llmbench for bash: source it, or put it into ~/.local/share/bash-completion/completions/llmbench
+_llmbench() {
+  local cur=${COMP_WORDS[COMP_CWORD]} verb='' first='' opt='' words='' w i
+  local IFS=$' \t\n'
+  COMPREPLY=()
+  [ "$cur" = = ] && cur=''
+  for ((i=1; i<COMP_CWORD; i++)); do
+    w=${COMP_WORDS[i]}
+    case $w in
+      @takes) [ "${COMP_WORDS[i+1]}" = = ] && ((i++)); ((i++)); [ "$i" -ge "$COMP_CWORD" ] && opt=$w ;;
+      =) ((i++)) ;;
+      -*) ;;
+      *) case $verb in ''@nested) verb="${verb:+$verb }$w" ;; *) first=${first:-$w} ;; esac ;;
+    esac
+  done
+  case "$opt,$cur" in
+    ,-*) case $verb in
+@options
+      esac ;;
+    ,*) [ -z "$first" ] && case $verb in
+@firsts
+      esac ;;
+    @gives) case $first in
+@parameters
+      esac ;;
+    *) case "$verb $opt" in
+@choices
+      esac ;;
+  esac
+  while IFS= read -r w; do COMPREPLY+=("$w"); done < <(compgen -W "$words" -- "$cur")
+  case ${COMPREPLY[0]-} in *=) compopt -o nospace 2>/dev/null ;; esac
+}
+complete -o default -F _llmbench llmbench
+"""
+
+def _filled(script, **parts): # @name -> text
+    for k,v in parts.items(): script = script.replace(f'@{k}', v)
+    return script
+
 def bash_script(words, jobs)->str: # jobs: name -> parameters
-    "Completion for bash."
-    paths = [k for k in words if k]
-    nested = [k for k in paths if words[k]['commands']]
-    line = lambda pattern, w: f"    {shlex.quote(pattern)}) words={shlex.quote(' '.join(w))} ;;"
-    cases = [line(k, [*words[k]['commands'], *words[k]['options'], *words[k]['choices'].get('', [])]) for k in paths]
-    after = [line(f'{k} {o}', c) for k in paths for o,c in words[k]['choices'].items() if o]
-    params = [line(j, [f'{n}=' for n in names]) for j,names in jobs.items()]
-    takes = '|'.join(sorted({o for k in ('run', 'sweep') if k in words for o in words[k]['options'] if o in ('-p', '--param', '-s', '--space')})) or '-p'
-    return '\n'.join(['# completion of llmbench for bash: source it, or put it into ~/.local/share/bash-completion/completions/llmbench',
-        '_llmbench() {', '  local cur=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} verb=${COMP_WORDS[1]} words=""', '  COMPREPLY=()',
-        f"  if [ \"$COMP_CWORD\" -eq 1 ]; then words={shlex.quote(' '.join([*words['']['commands'], *words['']['options']]))}", '  else',
-        *([f"    case $verb in {'|'.join(nested)}) [ \"$COMP_CWORD\" -gt 2 ] && verb=\"$verb ${{COMP_WORDS[2]}}\" ;; esac"] if nested else []),
-        '    case "$verb" in', *cases, '    esac',
-        '    case "$verb $before" in', *after, '    esac',
-        f"    case $before in {takes}) words=''; case ${{COMP_WORDS[2]}} in", *params, '    esac ;; esac',
-        f"    if [ \"$COMP_CWORD\" -eq 2 ]; then case $verb in run|sweep) words=\"$words {' '.join(jobs)}\" ;; esac; fi", '  fi',
-        '  local IFS=$\' \\t\\n\'', '  while IFS= read -r w; do COMPREPLY+=("$w"); done < <(compgen -W "$words" -- "$cur")',
-        '  if [ "${#COMPREPLY[@]}" -eq 0 ]; then while IFS= read -r w; do COMPREPLY+=("$w"); done < <(compgen -f -- "$cur"); fi',
-        '  case ${COMPREPLY[0]-} in *=) compopt -o nospace 2>/dev/null ;; esac', '  return 0', '}', 'complete -o filenames -F _llmbench llmbench', ''])
+    "Completion for bash: files wherever no word fits (`-o default`), where readline sees to blanks and folders."
+    case = lambda rows: '\n'.join(f"      {shlex.quote(k)}) words={shlex.quote(' '.join(w))} ;;" for k,w in rows if w)
+    return _filled(_BASH, takes='|'.join(_takes(words)), nested=''.join(f'|{k}' for k in words if k and words[k]['commands']), gives='|'.join(f'{o},*' for o in _GIVES),
+                   options=case((k, words[k]['options']) for k in words), firsts=case((k, [*words[k]['commands'], *_first(words, jobs, k)]) for k in words),
+                   parameters=case((j, [f'{n}=' for n in names]) for j,names in jobs.items()), choices=case((f'{k} {o}', c) for k in words for o,c in words[k]['choices'].items() if o))
 
 def zsh_script(words, jobs)->str:
     "Completion for zsh."
     tidy = lambda s: s.replace('\\', '').replace("'", '’').replace('[', '(').replace(']', ')').replace(':', ' -').replace('\n', ' ')
     q = lambda s: "'"+s+"'"
     def args(k):
-        w = words[k]
-        rows = [q(f"*{o}[{tidy(h)}]"+(f":value:({' '.join(w['choices'][o])})" if o in w['choices'] else (':parameter:_llmbench_parameters' if o in ('-p', '--param', '-s', '--space') else ''))) for o,h in w['options'].items()]
-        first = q(f"1:job:({' '.join(jobs)})") if k in ('run', 'sweep') else q(f"1:what:({' '.join(w['choices'][''])})") if '' in w['choices'] else None
-        return ' '.join(['_arguments -S', *rows, *([first] if first else []), q('*:file:_files')])
+        w, first = words[k], _first(words, jobs, k)
+        value = lambda o: f":value:({' '.join(w['choices'][o])})" if o in w['choices'] else ':parameter:_llmbench_parameters' if k in _WORKS and o in _GIVES else ':value:_files'
+        rows = [q(f"*{o}{('=' if o.startswith('--') else '+') if o in w['takes'] else ''}[{tidy(h)}]{value(o) if o in w['takes'] else ''}") for o,h in w['options'].items()]
+        return ' '.join(['_arguments -S', *rows, *([q(f"1:first:({' '.join(first)})")] if first and k not in _WORKS else [q('1:job:_llmbench_jobs')] if first else []), q('*:file:_files')])
     verbs = [q(f'{n}:{tidy(h)}') for n,h in words['']['commands'].items()]
-    lines = ['#compdef llmbench', '# completion of llmbench for zsh: put it as _llmbench into a folder of $fpath', '_llmbench_parameters() {', '  case ${words[2]} in']
+    lines = ['#compdef llmbench', '# completion of llmbench for zsh: put it as _llmbench into a folder of $fpath',
+             '_llmbench_jobs() {', f"  compadd -- {' '.join(jobs)}", "  _files -g '*.ipynb'", '}', '_llmbench_parameters() {', "  if compset -P '*='; then _files; return; fi", '  case ${line[1]} in']
     lines += [f"    {j}) compadd -S '' -- {' '.join(f'{n}=' for n in names)} ;;" for j,names in jobs.items()]
-    lines += ['  esac', '}', '_llmbench() {', '  local -a verbs', f"  verbs=({' '.join(verbs)})", '  if (( CURRENT == 2 )); then _describe verb verbs; return; fi', '  local verb=${words[2]}', '  shift words; (( CURRENT-- ))', '  case $verb in']
+    lines += ['    *) _files ;;', '  esac', '}', '_llmbench() {', '  local -a verbs line', '  local -A opt_args', f"  verbs=({' '.join(verbs)})", '  if (( CURRENT == 2 )); then _describe verb verbs; return; fi', '  local verb=${words[2]}', '  shift words; (( CURRENT-- ))', '  case $verb in']
     for k in [k for k in words if k and ' ' not in k]:
         if words[k]['commands']:
             steps = ' '.join(q(f'{n}:{tidy(h)}') for n,h in words[k]['commands'].items())
@@ -70,22 +104,40 @@ def zsh_script(words, jobs)->str:
         else: lines.append(f'    {k}) {args(k)} ;;')
     return '\n'.join([*lines, '  esac', '}', 'if [ "$funcstack[1]" = _llmbench ]; then _llmbench "$@"; else compdef _llmbench llmbench; fi', ''])
 
+_FISH = r"""# completion of llmbench for fish: put it into ~/.config/fish/completions/llmbench.fish
+function __llmbench_at -d 'the words so far begin with these (-x: are these), options and their values left out'
+    set -l skip 0
+    set -l words
+    for w in (commandline -opc)[2..-1]
+        if test $skip = 1
+            set skip 0
+        else if contains -- $w @takes
+            set skip 1
+        else if not string match -q -- '-*' $w
+            set -a words $w
+        end
+    end
+    if test "$argv[1]" = -x
+        test "$words" = "$argv[2..-1]"
+    else
+        test "$words[1..$(count $argv)]" = "$argv"
+    end
+end
+"""
+
 def fish_script(words, jobs)->str:
     "Completion for fish."
     q = lambda s: "'"+s.replace('\\', '\\\\').replace("'", "\\'").replace('\n', ' ')+"'"
-    verbs = ' '.join(words['']['commands'])
-    lines = ['# completion of llmbench for fish: put it into ~/.config/fish/completions/llmbench.fish']
-    lines += [f"complete -c llmbench -f -n 'not __fish_seen_subcommand_from {verbs}' -a {n} -d {q(h)}" for n,h in words['']['commands'].items()]
-    for k in [k for k in words if k]:
-        verb, _, step = k.partition(' ')
-        at = f'__fish_seen_subcommand_from {verb}'+(f'; and __fish_seen_subcommand_from {step}' if step else '')
-        for n,h in words[k]['commands'].items(): lines.append(f"complete -c llmbench -n '{at}; and not __fish_seen_subcommand_from {' '.join(words[k]['commands'])}' -a {n} -d {q(h)}")
-        for o,h in words[k]['options'].items():
-            kind = f'-l {o[2:]}' if o.startswith('--') else f'-s {o[1:]}' if len(o)==2 else f'-o {o[1:]}'
-            choice = f" -x -a {q(' '.join(words[k]['choices'][o]))}" if o in words[k]['choices'] else ''
-            lines.append(f"complete -c llmbench -n '{at}' {kind} -d {q(h)}{choice}")
-    lines.append(f"complete -c llmbench -n '__fish_seen_subcommand_from run sweep' -a {q(' '.join(jobs))}")
-    lines += [f"complete -c llmbench -n '__fish_seen_subcommand_from {j}' -s p -x -a {q(' '.join(f'{n}=' for n in names))}" for j,names in jobs.items()]
+    option = lambda o: f'-l {o[2:]}' if o.startswith('--') else f'-s {o[1:]}' if len(o)==2 else f'-o {o[1:]}'
+    line = lambda at, rest: f"complete -c llmbench -n '__llmbench_at {at}' {rest}"
+    lines = [_filled(_FISH, takes=' '.join(_takes(words)))]
+    for k,w in words.items():
+        lines += [line(f'-x {k}'.rstrip(), f'-f -a {n} -d {q(h)}') for n,h in w['commands'].items()]
+        lines += [line(f'-x {k}', f"{'' if k in _WORKS else '-f '}-a {q(' '.join(first))}")] if (first := _first(words, jobs, k)) else []
+        for o,h in w['options'].items():
+            value = f" -x -a {q(' '.join(w['choices'][o]))}" if o in w['choices'] else ' -r' if o in w['takes'] else ''
+            lines.append(line(k or '-x', f'{option(o)} -d {q(h)}{value}'))
+    lines += [line(f'{k} {j}', f"{option(o)} -r -a {q(' '.join(f'{n}=' for n in names))}") for j,names in jobs.items() for k in _WORKS if k in words for o in _GIVES if o in words[k]['options']]
     return '\n'.join(lines)+'\n'
 
 SHELLS = dict(bash=bash_script, zsh=zsh_script, fish=fish_script)

@@ -5,6 +5,8 @@ import json
 import os
 import pty
 import re
+import select
+import shlex
 import shutil
 import subprocess
 import sys
@@ -138,12 +140,12 @@ def test_colours_are_for_terminals(done):
 
 # --- completion
 
-def offered(script, *typed):
-    words = ' '.join("'"+w+"'" for w in typed)
-    ask = f'source {script}; COMP_WORDS=({words}); COMP_CWORD={len(typed)-1}; _llmbench; printf "%s\\n" "${{COMPREPLY[@]}}"'
-    result = subprocess.run(['bash', '-c', ask], capture_output=True, text=True)
+def offered(script, *lines):
+    "What bash offers at the end of each line (a list of words)."
+    ask = ''.join(f'COMP_WORDS=({" ".join(map(shlex.quote, words))}); COMP_CWORD={len(words)-1}; _llmbench; echo "${{COMPREPLY[@]}}"; ' for words in lines)
+    result = subprocess.run(['bash', '-c', f'source {script}; {ask}'], capture_output=True, text=True)
     assert not result.stderr, result.stderr
-    return result.stdout.split()
+    return [l.split() for l in result.stdout.splitlines()]
 
 
 @pytest.fixture(scope='module')
@@ -155,25 +157,57 @@ def scripts(tmp_path_factory):
 
 
 def test_bash_completes_verbs_options_jobs_parameters_and_choices(scripts):
-    script = scripts/'bash'
-    assert set(offered(script, 'llmbench', ''))>=set(VERBS) and offered(script, 'llmbench', 'swe')==['sweep']
-    assert offered(script, 'llmbench', 'run', 'pret')==['pretrain'] and offered(script, 'llmbench', 'run', 'pretrain', '-p', 'voc')==['vocab=']
-    assert offered(script, 'llmbench', 'sweep', 'pretrain', '--where', 'sl')==['slurm'] and offered(script, 'llmbench', 'data', 'ded')==['dedup']
-    for verb, has in words_of(parser()).items():
-        if verb and ' ' not in verb: assert set(offered(script, 'llmbench', verb, '--'))=={o for o in has['options'] if o.startswith('--')}, verb
+    verbs, *others = offered(scripts/'bash', *(['llmbench', *l.split(' ')] for l in ('', 'swe', 'run pret', 'run pretrain -p voc', 'sweep pretrain --where sl', 'data ded', 'show ', 'run pretrain -o ')))
+    assert set(verbs)>=set(VERBS) and others==[['sweep'], ['pretrain'], ['vocab='], ['slurm'], ['dedup'], [], []] # [] leaves it to readline, which offers files
+    paths = {path: {o for o in has['options'] if o.startswith('--')} for path, has in words_of(parser()).items()}
+    assert dict(zip(paths, map(set, offered(scripts/'bash', *(['llmbench', *path.split(), '--'] for path in paths)))))==paths
 
 
-@pytest.mark.skipif(not shutil.which('zsh'), reason='no zsh on this machine')
-def test_zsh_loads_its_completion(scripts):
-    result = subprocess.run(['zsh', '-fc', f'autoload -U compinit; compinit -u -D; source {scripts}/zsh; print $_comps[llmbench]'], capture_output=True, text=True)
-    assert result.stdout.strip()=='_llmbench' and not result.stderr
+SHELLS = dict(bash=(['bash', '--norc', '--noprofile', '-i'], ''), zsh=(['zsh', '-f', '-i'], 'autoload -U compinit; compinit -u -D; '))
+
+
+def typed(shell, script, folder, lines):
+    "What llmbench is given when these keys are pressed in an interactive shell."
+    ours, other = pty.openpty()
+    argv, begin = SHELLS[shell]
+    p = subprocess.Popen(argv, stdin=other, stdout=other, stderr=other, cwd=folder, start_new_session=True, env={**os.environ, 'HOME': str(folder), 'INPUTRC': '/dev/null', 'TERM': 'dumb', 'COLUMNS': '300'})
+    os.close(other)
+
+    def answer(line):
+        os.write(ours, f'{line}\n'.encode())
+        out = b''
+        while b'END' not in out:
+            assert select.select([ours], [], [], 30)[0], out
+            out += os.read(ours, 65536)
+        return out.decode()
+    try:
+        answer(f"{begin}llmbench() {{ printf '<%s>' \"$@\"; echo E''ND; }}; source {script}; echo E''ND")
+        return [re.search(r'(<.*>)END', answer(f'llmbench {l}'))[1] for l in lines]
+    finally:
+        p.kill()
+        p.wait()
+        os.close(ours)
+
+
+@pytest.mark.parametrize('shell', [pytest.param(s, marks=pytest.mark.skipif(not shutil.which(s), reason=f'no {s} on this machine')) for s in SHELLS])
+def test_what_the_tab_key_makes_of_a_line(shell, scripts, tmp_path):
+    "Where files stand that begin like verbs, jobs and parameters."
+    (tmp_path/'run').mkdir()
+    for name in ('vocabulary.json', 'my file.json'): (tmp_path/name).touch()
+    slash = '/' if shell=='bash' else '' # zsh takes it away again at the end of a line
+    want = {'ru\tx': '<run><x>', 'run pret\tx': '<run><pretrain><x>', 'run pretrain -p vocab\t512': '<run><pretrain><-p><vocab=512>', 'run -o x pretrain --param=voc\t': '<run><-o><x><pretrain><--param=vocab=>',
+            'sweep pretrain --where=sl\t': '<sweep><pretrain><--where=slurm>', 'show my\t': '<show><my file.json>', 'run pretrain -o ru\t': f'<run><pretrain><-o><run{slash}>', 'report ru\t': f'<report><run{slash}>',
+            'run pretrain -p data=my\t': '<run><pretrain><-p><data=my file.json>', 'data dedu\tx': '<data><dedup><x>', 'mix pl\tmy\t': '<mix><plan><my file.json>', 'completion zs\t': '<completion><zsh>'}
+    assert typed(shell, scripts/shell, tmp_path, want)==list(want.values())
 
 
 @pytest.mark.skipif(not shutil.which('fish'), reason='no fish on this machine')
 def test_fish_completes(scripts, tmp_path):
-    ask = lambda line: subprocess.run(['fish', '--no-config', '-c', f"source {scripts}/fish; complete -C '{line}'"], capture_output=True, text=True, env={**os.environ, 'HOME': str(tmp_path)})
-    assert 'sweep' in ask('llmbench swe').stdout and 'pretrain' in ask('llmbench run pre').stdout and 'slurm' in ask('llmbench sweep pretrain --where ').stdout
-    assert not ask('llmbench ').stderr
+    lines = {'swe': 'sweep', 'run pre': 'prepare pretrain', 'sweep pretrain --where ': 'here local-submitit ray slurm', 'mix ': 'dry export plan', 'completion ': 'bash fish zsh', 'run pretrain --param voc': 'vocab=',
+             'sweep pretrain -s si': 'size=', 'run -o p': '', 'report run p': '', 'data --json cl': 'clean'}
+    asked = ''.join(f"echo (complete -C 'llmbench {l}' | cut -f1); " for l in lines)
+    said = subprocess.run(['fish', '--no-config', '-c', f'source {scripts}/fish; {asked}'], cwd=tmp_path, capture_output=True, text=True, env={**os.environ, 'HOME': str(tmp_path)})
+    assert not said.stderr and said.stdout.split('\n')[:-1]==list(lines.values()), said.stdout
 
 
 # --- files and other places
