@@ -9,7 +9,8 @@ __all__ = ['contaminated', 'decontaminate', 'contamination', 'passages']
 import numpy as np
 
 from .corpus import engine
-from .grams import _batches, _hashes, _jit, _sets, _word_spans, fold_words
+from .grams import _batches, _hashes, _sets, _word_spans, fold_words
+from .scan import compiled
 
 # %% ../nbs/14a_contamination.ipynb #989e94ea
 _COPY = 0.8 # share of a validation document's n-grams that makes a copy of it
@@ -90,14 +91,14 @@ def contaminated(
     maybe[known>>np.uint64(44)] = True
     for b in _batches(train, 'id', 'text'):
         some = np.zeros(len(b), bool)
-        _jit(_occurrences)(*_hashes(b['text'], ngram, True), known, maybe, count, some)
+        compiled(_occurrences)(*_hashes(b['text'], ngram, True), known, maybe, count, some)
         holders.update(b['id'].filter(some).to_pylist())
     rare, gram = count<=common, np.repeat(np.arange(len(known)), np.diff(start))
     sizes, rare_sizes = np.bincount(docs, minlength=len(ids)), np.bincount(docs, rare[gram], len(ids)).astype(np.int64)
     for b in _batches(train, 'id', 'source', 'text'):
         b = b.filter(np.array([i in holders for i in b['id'].to_pylist()], bool))
         out = np.empty((len(b), 6))
-        _jit(_overlap)(*_hashes(b['text'], ngram, True), known, maybe, rare, start, docs, sizes, rare_sizes, out)
+        compiled(_overlap)(*_hashes(b['text'], ngram, True), known, maybe, rare, start, docs, sizes, rare_sizes, out)
         for i,s,(whole,v,part,w,own,u) in zip(b['id'].to_pylist(), b['source'].to_pylist(), out):
             why, share, at = (('copy of a validation document', whole, v) if whole>=_COPY else (f'holds {of_valid:.0%} of a validation document', part, w) if part>=of_valid
                               else (f'{of_train:.0%} of it is validation text', own, u) if own>=of_train else (None, 0, 0))

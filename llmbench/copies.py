@@ -7,7 +7,7 @@ __all__ = ['Scratch', 'in_slices', 'keeping', 'remembered', 'by_row', 'ranked', 
            'shortened', 'by_source', 'copy_reasons']
 
 # %% ../nbs/13b_copies.ipynb #a4ff907d
-import contextlib, contextvars, os, tempfile, warnings
+import contextlib, contextvars, tempfile
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 import llmbench.corpus
-from .core import did_you_mean
+from .core import cores, did_you_mean
 from .corpus import Corpus, engine, watched
 from .parquet import Spans
+from .scale import runner_name
 from .store import whole
-from .story import SAMPLE, _shown, story_item
+from .story import SAMPLE, _shown, story_item, warn_wiped
 
 # %% ../nbs/13b_copies.ipynb #652f748d
 def _keep_column(corpus, keep):
@@ -82,7 +83,7 @@ def in_slices(fn, texts, size=128):
     "`fn` on slices of an Arrow array in threads (the compiled loops run beside each other), the results as one array; size None: all at once."
     import pyarrow as pa
     if not len(texts) or size is None: return fn(texts)
-    with ThreadPoolExecutor(os.cpu_count()) as pool: return pa.concat_arrays(pool.map(fn, [texts[i:i+size] for i in range(0, len(texts), size)]))
+    with ThreadPoolExecutor(cores()) as pool: return pa.concat_arrays(pool.map(fn, [texts[i:i+size] for i in range(0, len(texts), size)]))
 
 _folder = contextvars.ContextVar('folder of what is kept', default=None)
 
@@ -108,8 +109,7 @@ def remembered(
 
 def by_row(corpus)->bool:
     "True if rows come in the order of files, and are known by their numbers; on Ray they come as they are done, and are known by their ids."
-    from daft.runners import _get_runner
-    return corpus.parts is not None and not ((r := _get_runner()) is not None and r.name=='ray')
+    return corpus.parts is not None and runner_name()!='ray'
 
 def _files(corpus, columns, one, none):
     "Record batches through `one`, a file of the corpus at a time; within `keeping` those of a file are worked out once."
@@ -262,8 +262,7 @@ def dropped(
     "The corpus without the rows that have a reason. The story is counted from `docs`; of the texts only samples are read."
     if len(docs)!=len(corpus): raise ValueError(f'{step}: '+_CHANGED.format(len(docs), len(corpus)))
     item = story_item(step, _tallied(corpus, docs, why, reasons), before, **facts)
-    for s,c in item['sources'].items():
-        if not c['rows']: warnings.warn(f"step {step!r} dropped all {c['rows_in']:,} documents of source {s!r} ({c['dropped']})", stacklevel=3)
+    warn_wiped([item], stacklevel=3)
     gone, story = np.asarray(why)>=0, [*corpus.story, item]
     if not gone.any(): return Corpus(corpus.__dict__.get('frame'), story, corpus.rejects, corpus.parts)
     if by_row(corpus): return Corpus(None, story, corpus.rejects, corpus.parts.without(gone))

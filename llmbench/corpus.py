@@ -7,7 +7,7 @@ __all__ = ['CJK', 'GROUP', 'GROUP_BYTES', 'PART', 'HOLD', 'split_words', 'doc_id
            'write_parts', 'Corpus']
 
 # %% ../nbs/10_corpus.ipynb #1109a282
-import functools, hashlib, io, os, re, sys, time, warnings
+import functools, hashlib, io, os, re, sys, time
 from collections import Counter, deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ from .core import need
 from .parquet import Parts, engine
 from .show import PROGRESS, Html, Live, in_notebook, table_html
 from .store import own_folder, read_json, whole, write_json
-from .story import _tally, examples, funnel, plot_funnel, story_item, wiped
+from .story import _tally, examples, funnel, plot_funnel, story_item, warn_wiped
 
 # %% ../nbs/10_corpus.ipynb #4508300c
 # a regular expression's character class: Han, kana, bopomofo, half-width katakana
@@ -294,9 +294,7 @@ class Corpus:
         if int(tally['rows'].sum())!=rows:
             raise ValueError(f"step {name!r}: the frame has {tally['rows'].sum():,} rows, the story ends with {rows:,}; mark rows with a reason instead of removing them")
         item = story_item(name, tally, {s: (c['rows'], c['bytes']) for s,c in story[-1]['sources'].items() if c['rows']}, **facts)
-        for _,s in wiped([item]):
-            c = item['sources'][s]
-            warnings.warn(f"step {name!r} dropped all {c['rows_in']:,} documents of source {s!r} ({c['dropped']})", stacklevel=4)
+        warn_wiped([item], stacklevel=4)
         return [*story, item]
 
     def drop(self,

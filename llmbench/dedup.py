@@ -7,16 +7,17 @@ __all__ = ['deduplicators', 'deduplicate', 'drop_exact', 'detection_curve', 'ban
            'drop_near']
 
 # %% ../nbs/14_dedup.ipynb #8ef144d1
-import functools, os, shutil, tempfile, time
+import functools, shutil, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
 
 from .copies import Scratch, copy_reasons, dropped, keeping, ranked, remembered
-from .core import Registry, fingerprint, rng
+from .core import Registry, cores, fingerprint, rng
 from .corpus import Corpus, engine
-from .grams import _MIX, _PRIME, _bytes, _hashes, _jit
+from .grams import _MIX, _PRIME, _bytes, _hashes
+from .scan import compiled
 from .store import is_made, once, own_folder, unfinished
 
 # %% ../nbs/14_dedup.ipynb #d85d86c0
@@ -77,7 +78,7 @@ def _hash_pieces(texts, breaks=_WHOLE):
     data, offsets = _bytes(texts)
     room = len(texts)+(int(np.count_nonzero(data[offsets[0]:offsets[-1]]==10)) if breaks<_WHOLE else 0)
     hashes, stops, sizes, ends = np.empty((room, 2), np.uint64), np.empty(room, np.int64), np.empty(room, np.int64), np.empty(len(texts), np.int64)
-    n = _jit(_pieces)(data, offsets, breaks, *_cases(), hashes, stops, sizes, ends)
+    n = compiled(_pieces)(data, offsets, breaks, *_cases(), hashes, stops, sizes, ends)
     return hashes[:n], stops[:n], sizes[:n], ends
 
 # %% ../nbs/14_dedup.ipynb #59e0ba2a
@@ -191,7 +192,7 @@ def _sketches(texts, ngram, bands, rows):
     a, b = (r.integers(0, 2**32, bands*rows, dtype=np.uint32) for _ in range(2))
     grams, ends = _hashes(texts, ngram)
     out, cuts = np.empty(len(grams)+2*bands*len(ends), np.uint32), np.zeros(len(ends)+1, np.int64)
-    _jit(_sketch)(grams, ends, a|np.uint32(1), b, rows, out, cuts[1:])
+    compiled(_sketch)(grams, ends, a|np.uint32(1), b, rows, out, cuts[1:])
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(ends), [None, pa.py_buffer(4*cuts), pa.py_buffer(out)])
 
 def _parts(sketches, bands):
@@ -297,7 +298,7 @@ def _matches(
     space = np.minimum(sizes, bucket)
     start = np.cumsum(space)-space
     buckets = room.array(int(space.sum()), np.int64), start, *(room.array(len(space), np.int64) for _ in range(2)), room.array(N, np.int64), room.array(N, np.int64, -1)
-    made, skipped = _jit(_greedy)(numbers, space, *buckets, *sets(wanted), similarity, cap, settled, size, kept, score)
+    made, skipped = compiled(_greedy)(numbers, space, *buckets, *sets(wanted), similarity, cap, settled, size, kept, score)
     return kept, score, dict(candidates=int(wanted.sum()), compared=int(made), skipped=int(skipped), full_clusters=int((size>=cap).sum()))
 
 # %% ../nbs/14_dedup.ipynb #fec0c283
@@ -324,9 +325,9 @@ def _sorted_sets(read, wanted):
     def work(some):
         for d in some: grams[read.begin[d]:end[d]].sort()
         part = end[some]
-        _jit(_unique)(grams, read.begin[some], part)
+        compiled(_unique)(grams, read.begin[some], part)
         end[some] = part
-    with ThreadPoolExecutor(os.cpu_count()) as pool: list(pool.map(work, np.array_split(np.flatnonzero(wanted), os.cpu_count())))
+    with ThreadPoolExecutor(cores()) as pool: list(pool.map(work, np.array_split(np.flatnonzero(wanted), cores())))
     return grams, read.begin, end
 
 def _checked_options(similarity, ngram, bucket, cap):

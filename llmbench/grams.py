@@ -10,7 +10,7 @@ import functools, unicodedata
 
 import numpy as np
 
-from .scan import as_arrow, compiled as _jit, text_buffers
+from .scan import as_arrow, compiled, text_buffers
 
 # %% ../nbs/13a_grams.ipynb #fb225c49
 _UNSPACED = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x2FFF), (0x3005, 0x3007), (0x3021, 0x3029), (0x3040, 0x30FF),
@@ -126,10 +126,10 @@ def _hashes(texts, n=None, whole=False):
     "Arrow array of texts -> (hashes, ends) of the words or n-grams of each document, in their order."
     data, offsets = _bytes(texts)
     out, ends = np.empty(offsets[-1]-offsets[0]+1, np.uint64), np.empty(len(texts), np.int64)
-    out = out[:_jit(_word_hashes)(data, offsets, *_characters(), out, ends)]
+    out = out[:compiled(_word_hashes)(data, offsets, *_characters(), out, ends)]
     if n is None: return out, ends
     gram_ends = np.empty(len(texts), np.int64)
-    return out[:_jit(_gram_hashes)(out, ends, n, whole, out, gram_ends)], gram_ends
+    return out[:compiled(_gram_hashes)(out, ends, n, whole, out, gram_ends)], gram_ends
 
 def _sets(texts, n, whole=False):
     "The n-gram set of each text: a list of sorted hashes."

@@ -89,12 +89,14 @@ def _random(shares, n, draws):
     return f"Exact shares: {draws}; over {n:,} samples a count is off by {sd:,.0f} (one standard deviation, {k})." if len(shares)>1 else ''
 
 # %% ../nbs/26_samplers.ipynb #cd57e5d3
+def _samples_there(mix, shares, sample): return {k: mix.windows[mix.sources.index(k)] if sample=='window' else mix.sizes[k]/mix.tokens_per_document[k] for k in shares}
+
 def _rows_needed(share, n): return n*share+6*np.sqrt(n*share*(1-share))+1 # samples of a source that a random draw may ask for
 
 @loaders(source='datasets.interleave_datasets, huggingface/datasets')
 def datasets(mix, paths, shares, n, sample):
     "Arguments of `interleave_datasets`, with the repeats and the cut that it needs."
-    have = {k: mix.windows[mix.sources.index(k)] if sample=='window' else mix.sizes[k]/mix.tokens_per_document[k] for k in shares}
+    have = _samples_there(mix, shares, sample)
     repeat = {k: int(np.ceil(_rows_needed(w, n)/have[k])) for k,w in shares.items()}
     p, how = list(shares.values()), dict(seed=mix.seed, stopping_strategy='first_exhausted')
     arguments = dict(sources=list(shares), repeat=repeat, take=n, interleave=dict(probabilities=p, **how))
@@ -162,7 +164,7 @@ def megatron(mix, paths, shares, n, sample):
 def litdata(mix, paths, shares, n, sample):
     "Arguments of `CombinedStreamingDataset`."
     _one_folder(paths, 'litdata')
-    have = {k: mix.windows[mix.sources.index(k)] if sample=='window' else mix.sizes[k]/mix.tokens_per_document[k] for k in shares}
+    have = _samples_there(mix, shares, sample)
     end = {k: have[k]/w for k,w in shares.items()}
     first = min(end, key=end.get)
     args = dict(input_dirs=list(paths.values()), weights=list(shares.values()), seed=mix.seed, iterate_over_all=False)

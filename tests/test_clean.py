@@ -156,7 +156,7 @@ def test_a_model_is_the_same_after_saving_and_in_batches(tmp_path):
 def test_steps_on_ray_from_the_command_line(tmp_path):
     python_text(['licences', 'topics'], megabytes=.3).save(tmp_path/'raw')
     run = lambda *a: subprocess.run([Path(sys.executable).with_name('llmbench'), 'data', *map(str, a), '--json'], capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}, timeout=600)
-    ray = llmbench.scale._start_ray(None, 2, 8) # a cluster for all calls
+    ray = llmbench.scale.start_ray(dict(num_cpus=2), 8) # a cluster for all calls
     where = ['--address', ray.address_info['gcs_address']]
     for engine in ('native', 'ray'):
         out = tmp_path/engine

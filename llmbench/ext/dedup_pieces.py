@@ -12,8 +12,9 @@ import numpy as np
 
 from ..corpus import engine
 from ..copies import Scratch, by_source, int64s, passages_of, ranked, remembered, shortened
-from ..dedup import _bytes, _hash_pieces, _jit, deduplicators
+from ..dedup import _bytes, _hash_pieces, deduplicators
 from ..parquet import Spans
+from ..scan import compiled
 
 # %% ../../nbs/ext/dedup_pieces.ipynb #9d71fad6
 def _passages(offsets, stops, sizes, ends, twice, least, out, cuts):
@@ -71,10 +72,10 @@ def _owners(corpus, breaks, least, keep, room):
     known = room.array(size, np.uint64)
     known[:] = hashes
     known.sort()
-    known = known[:_jit(_shared)(known)]
+    known = known[:compiled(_shared)(known)]
     rank, owner = np.empty(len(order), np.int64), room.array(len(known), np.int64, len(order))
     rank[order] = np.arange(len(order))
-    _jit(_first_holders)(hashes, count, rank, known, owner)
+    compiled(_first_holders)(hashes, count, rank, known, owner)
     return docs, rank, known, owner
 
 # %% ../../nbs/ext/dedup_pieces.ipynb #cfeddeec
@@ -88,7 +89,7 @@ def _twice(pairs, breaks, least, known, owner):
     if len(known):
         at = np.minimum(np.searchsorted(known, hashes[:,0]), len(known)-1)
         twice = (known[at]==hashes[:,0]) & (owner[at]!=np.repeat(ranks.to_numpy(), np.diff(ends, prepend=0)))
-        _jit(_passages)(offsets, stops, sizes, ends, twice, least, out, cuts)
+        compiled(_passages)(offsets, stops, sizes, ends, twice, least, out, cuts)
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(texts), [None, pa.py_buffer(8*cuts), pa.py_buffer(out)])
 
 def _drop_pieces(corpus, unit, breaks, least, keep):

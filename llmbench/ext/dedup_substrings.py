@@ -11,8 +11,9 @@ import numpy as np
 from ..core import need
 from ..corpus import engine
 from ..copies import Scratch, again, by_source, ranked, remembered, shortened
-from ..dedup import _bytes, _jit, deduplicators
+from ..dedup import _bytes, deduplicators
 from ..parquet import Spans
+from ..scan import compiled
 
 # %% ../../nbs/ext/dedup_substrings.ipynb #d6c3c895
 def _later(suffixes, common, n, starts, marked):
@@ -56,8 +57,8 @@ def _repeats(data, starts, least):
     divsufsort = need('pydivsufsort')
     suffixes = divsufsort.divsufsort(data)
     marked, common = np.zeros(len(data), np.uint8), divsufsort.kasai(data, suffixes)
-    _jit(_later)(suffixes, common, least, starts, marked)
-    spans = np.array(_jit(_joined)(marked, least, data), np.int64).reshape(-1, 2)
+    compiled(_later)(suffixes, common, least, starts, marked)
+    spans = np.array(compiled(_joined)(marked, least, data), np.int64).reshape(-1, 2)
     return spans[spans[:,1]>spans[:,0]]
 
 def repeated_spans(
