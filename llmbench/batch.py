@@ -13,7 +13,7 @@ from pathlib import Path
 from .core import fingerprint, plain
 from .engine import SAVE, Execution, execute, tidy
 from .facts import RECORD_LINES, Energy, Hide, accelerators, cost_of, git_state, memory_kills, memory_limit, price, settings, watts_of
-from .index import true_status
+from .index import read_record, true_status
 from .parameters import check_parameters, find_notebook, parameters_of, run_folder, run_names, typed # noqa: F401
 from .run import code_hash, environment, packages
 from .show import Live, in_notebook
@@ -228,10 +228,12 @@ def printed(nb)->str:
     return ''.join(o.text for o in last.outputs if o.output_type=='stream' and o.name=='stdout')
 
 # %% ../nbs/60_batch.ipynb #b137c6b0
-def _free(out):
-    "Refuse a folder in which another process is working; returns the record of an earlier attempt."
+def _free(out, name):
+    "Refuse a folder in which another process is working, or that holds another job's run; returns the record of an earlier attempt."
     if not (out/'run.json').exists(): return {}
-    r = read_json(out/'run.json')
+    r = read_record(out/'run.json')
+    held = r.get('notebook') or ('a training' if 'recipe' in r else name)
+    if held!=name: raise FileExistsError(f"{out} holds a run of {held} ({true_status(r, out)}), which one of {name} would replace; give another folder with -o")
     if true_status(r, out)!='running' or r.get('pid')==os.getpid() and r.get('host')==socket.gethostname(): return r
     raise FileExistsError(f"{out} is in use: process {r['pid']} runs {r.get('notebook')} there; wait for it, stop it, or give another folder with -o")
 
@@ -269,7 +271,7 @@ def run_notebook(
     out = Path(out or Path('runs')/path.stem).absolute()
     given = check_parameters(path, dict(params))
     if 'out' in known: given['out'] = str(out)
-    old = _free(out)
+    old = _free(out, path.stem)
     out.mkdir(parents=True, exist_ok=True)
     target, values = out/f'{path.stem}.ipynb', {k: given.get(k, v['default']) for k,v in known.items()}
     record = dict(kind='notebook', notebook=path.stem, notebook_path=str(path.absolute()), notebook_hash=file_hash(path), parameters=values, given=sorted(set(params)),
