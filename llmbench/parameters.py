@@ -34,11 +34,13 @@ def find_notebook(name)->Path:
 def parameters_of(path)->dict:
     "Name -> {type, default, help, range} from the cell tagged `parameters`; types from annotations, else from the defaults."
     import nbformat
-    nb = nbformat.read(path, 4)
-    cell = next((c for c in nb.cells if 'parameters' in c.metadata.get('tags', [])), None)
-    if cell is None: raise ValueError(f"{path} has no cell tagged 'parameters'; tag the cell that assigns the defaults")
-    lines, out = cell.source.split('\n'), {}
-    for node in ast.parse(cell.source).body:
+    try: tagged = [c.source for c in nbformat.read(path, 4).cells if 'parameters' in c.metadata.get('tags', [])]
+    except (ValueError, AttributeError, KeyError, TypeError, nbformat.ValidationError) as e: raise ValueError(f"{path} is no notebook that can be read ({str(e).partition(chr(10))[0] or type(e).__name__}); open it in Jupyter and save it") from e
+    if not tagged: raise ValueError(f"{path} has no cell tagged 'parameters'; tag the cell that assigns the defaults")
+    lines, out = tagged[0].split('\n'), {}
+    try: body = ast.parse(tagged[0]).body
+    except SyntaxError as e: raise ValueError(f"{path}: the parameters cell, line {e.lineno}: {''.join(lines[e.lineno-1:e.lineno]).strip()!r} is not Python ({e.msg}); it holds names and plain values only, magics go into another cell") from e
+    for node in body:
         target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0] if isinstance(node, ast.Assign) and len(node.targets)==1 else None
         if not isinstance(target, ast.Name): continue
         try: default = ast.literal_eval(node.value)
