@@ -7,11 +7,11 @@ from pathlib import Path
 
 from common import Row, finish, options
 
-from llmbench.core import plain
+from llmbench.core import cores, plain
 from llmbench.jobs import Job, rate_stacked
 from llmbench.learner import train
 from llmbench.models import estimate
-from llmbench.pool import choose_way, cores, measure_ways
+from llmbench.pool import choose_way, measure_ways
 from llmbench.readers import python_text
 from llmbench.recipe import Recipe
 from llmbench.swarm import train_swarm

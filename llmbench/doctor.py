@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+from .core import cores
+
 # %% ../nbs/61b_doctor.ipynb #cd05675e
 @dataclass(frozen=True)
 class Finding:
@@ -134,7 +136,7 @@ def memory():
 def processors():
     "Cores that this process may use."
     import psutil
-    may, real = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(), psutil.cpu_count(logical=False) or os.cpu_count()
+    may, real = cores(), psutil.cpu_count(logical=False) or os.cpu_count()
     threads = os.environ.get('OMP_NUM_THREADS')
     yield found('processor', f'{may} of {os.cpu_count()} cores may be used'+(f', OMP_NUM_THREADS={threads}' if threads else ''), (threads and threads.isdigit() and int(threads)>may, 'warning', f'more threads than cores slow each other down: OMP_NUM_THREADS={real}'))
 

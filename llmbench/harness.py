@@ -72,7 +72,7 @@ def _loaded(path):
     files = [path] if path.is_file() else sorted(path.rglob('results_*.json'), key=lambda p: p.stem)
     if not files: raise FileNotFoundError(f"read_harness: no results_*.json in {path}; give the folder of --output_path")
     results, when = read_json(files[-1]), files[-1].stem.removeprefix('results_')
-    rows = lambda p: [json.loads(l) for l in p.read_text(encoding='utf-8').splitlines() if l.strip()]
+    rows = lambda p: [json.loads(l) for l in p.read_text(encoding='utf-8').split('\n') if l.strip()] # a text may hold U+2028, which splitlines() takes for an end
     return results|dict(samples={n: rows(p) for n in results['results'] if (p := files[-1].parent/f'samples_{n}_{when}.jsonl').exists()})
 
 def _scored(name, samples, results, task)->Scored:

@@ -19,7 +19,7 @@ from .callbacks import EvalEvery, Guard, Log, Progress
 from .checkpoint import Checkpoint, find_checkpoints
 from .core import seed_of
 from .features import read_as
-from .halfweights import HalfProducts, HalfWeights, half_products
+from .halfweights import HalfProducts, HalfWeights, half_of, half_products
 from .mixture import Mixture
 from .models import build, check_tokenizer, estimate_table
 from .objectives import head_of, loss_spec, objectives
@@ -111,7 +111,7 @@ class Learner:
         self.limits = limits_of(model, objectives.find(name))
         self.model = _spread(model.to(self.device), self.accelerator, recipe, sharded)
         self.optimizer = make_optimizer(self.unwrapped(), recipe)
-        dtype = dict(bf16=torch.bfloat16, fp16=torch.float16).get(recipe.precision)
+        dtype = None if recipe.precision=='bf16_weights' else half_of(recipe.precision) # rounded weights need no autocast
         self.autocast = partial(torch.autocast, self.device.type, dtype, enabled=dtype is not None)
         self.products = half_products(self.device, recipe.precision)
         self.low = HalfWeights(self.unwrapped()) if recipe.precision=='bf16_weights' and self.world==1 else nullcontext() # weights in pieces are rounded by FSDP2 itself

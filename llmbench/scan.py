@@ -8,11 +8,12 @@ __all__ = ['FINALS', 'MARKS', 'CLOSERS', 'BULLETS', 'STOPS', 'SCRIPTS', 'SCAN', 
            'counts', 'filtered', 'share']
 
 # %% ../nbs/11a_scan.ipynb #7ec96878
-import functools, os, threading, unicodedata
+import functools, threading, unicodedata
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from .core import cores
 from .corpus import CJK
 
 # %% ../nbs/11a_scan.ipynb #8cb6a77b
@@ -277,7 +278,7 @@ def in_threads(
     cuts = [0]
     while cuts[-1]<len(texts): cuts.append(max(cuts[-1]+1, int(np.searchsorted(offsets, offsets[cuts[-1]]+size, 'right'))-1))
     pieces = [texts[a:b] for a,b in zip(cuts, cuts[1:])] or [texts]
-    T = min(threads or len(os.sched_getaffinity(0)), len(pieces))
+    T = min(threads or cores(), len(pieces))
     if T<2 or not _here.alone: return list(map(fn, pieces))
     def work(piece):
         _here.alone = False
@@ -367,7 +368,7 @@ def count(
     def work():
         space = _Space(*size, docs)
         for i,j in todo: space.run(data, offsets[i:j+1], kinds, _stop_table(tuple(stops)), out[0][i:j], out[1][i:j], out[2][i:j] if grams else None)
-    T = min(threads or len(os.sched_getaffinity(0)), len(first)-1)
+    T = min(threads or cores(), len(first)-1)
     if T<2 or not _here.alone: work()
     else:
         with ThreadPoolExecutor(T) as pool:

@@ -8,13 +8,13 @@ __all__ = ['BAGS', 'CHUNK', 'WHOLE', 'draw_counts', 'draw_sums', 'metric_value',
            'rows_needed', 'few_rows_said']
 
 # %% ../nbs/43a_statistics.ipynb #e98d3b31
-import functools, math, os
+import functools, math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .core import did_you_mean, rng, seed_of
+from .core import cores, did_you_mean, rng, seed_of
 from .metrics import over
 from .scan import compiled
 from .shares import mcnemar_p, tango, wilson
@@ -55,7 +55,7 @@ def _draw_signs(out, key, first):
 def _drawer(kind): return compiled(dict(rows=_draw_rows, signs=_draw_signs)[kind])
 
 @functools.cache
-def _threads(): return ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+def _threads(): return ThreadPoolExecutor(cores())
 
 def draw_counts(
     draws:int,

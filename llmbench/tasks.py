@@ -24,7 +24,7 @@ from .prompts import Shots, fill_template, messages_of, prompt_of
 from .questions import kinds, picked, words_of
 from .scored import Scored, score_rows
 from .show import Live
-from .store import STAMP, is_made, once, read_json, write_json
+from .store import STAMP, is_made, once, read_json, unfinished, write_json
 
 # %% ../nbs/42_tasks.ipynb #8724288d
 OPTIONS = dict(delimiter=' ', between='\n\n', system='', chat=False, answers='texts', new=None, stop=None, temperature=0., top_p=1., top_k=0, head=None, own_source=False) # how a task asks, with what is usual
@@ -269,7 +269,7 @@ def evaluate(
     if folder is not None:
         inputs = _made_of(task, limit)|dict(model=weights_mark(model), tokenizer=_tokenizer_mark(tokenizer) if task.tokens is None else None, train=None if train is None else overlap_words(np.zeros(1), [0], train)['train'])
         if is_made(folder, inputs): return Scored.open(folder)
-        work = Path(folder).parent/f".{Path(folder).name}-{fingerprint(inputs)}.parts"
+        work = unfinished(folder, inputs)
     if task.tokens is not None: _readable(model, task, n)
     if task.tokens is not None and train is not None: _same_tokenizer(task, tokenizer)
     said, seconds = _asked(model, task, tokenizer, n, batch_tokens, part, work, progress)

@@ -20,7 +20,7 @@ from .corpus import Corpus, engine, watched
 from .encode import Encoder
 from .scan import as_arrow, text_buffers
 from .spm import sentencepiece_tokenizer
-from .store import STAMP, file_hash, is_made, once, read_json, whole, write_json
+from .store import STAMP, file_hash, is_made, once, read_json, unfinished, whole, write_json
 
 # %% ../nbs/16_tokens.ipynb #4121ca10
 END_OF_TEXT = '<|endoftext|>' # the one special token: it closes every document
@@ -73,7 +73,7 @@ def _load(name):
     "A tokenizer by transformers, from a folder or from the hub; code that comes with it is never run."
     try: return need('transformers').AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, ImportError) as e:
-        raise ValueError(f"open_tokenizer: transformers cannot load {name!r} ({str(e).splitlines()[0]}); give a tokenizer.json, or a folder of a model") from e
+        raise ValueError(f"open_tokenizer: transformers cannot load {name!r} ({(str(e).splitlines() or [type(e).__name__])[0]}); give a tokenizer.json, or a folder of a model") from e
 
 def _from_transformers(tokenizer, name):
     "The fast tokenizer inside one of transformers; a slow one is converted."
@@ -262,7 +262,8 @@ def write_tokens(
         for source in sizes.index:
             part, before = _of_source(corpus, source), bar.n
             inputs = dict(step='write_tokens', source=source, corpus=part.fingerprint, tokenizer=made_by, end=end)
-            where, work = Path(folder)/folder_name(source), _work(folder, source, inputs)
+            where = Path(folder)/folder_name(source)
+            work = unfinished(where, inputs)
             if not is_made(where, inputs): once(where, inputs, lambda f: _write_source(f, part, source, tok, made_by, end_id, bar, work))
             shutil.rmtree(work, ignore_errors=True)
             tokens[source] = Tokens.open(where)
@@ -285,14 +286,6 @@ def _end_id(tokenizer, end):
 
 # %% ../nbs/16_tokens.ipynb #8c37fd65
 _PART = 2**26 # bytes of text after which what is encoded of a source is put away (or twice the part of a corpus, if that is less)
-
-def _work(folder, source, inputs):
-    "Where the parts of an unfinished source wait; those of other inputs are removed."
-    name = f'.{folder_name(source)}-'
-    here = Path(folder)/f'{name}{fingerprint(inputs)}.parts'
-    for old in Path(folder).glob('.*.parts'):
-        if old.name.startswith(name) and len(old.name)==len(here.name) and old!=here: shutil.rmtree(old)
-    return here
 
 def _encoded(tok, batches, end_id, dtype, source):
     "Batches of (ids, texts) as (ids, token ids as one array, lengths, UTF-8 sizes); while one is put away the next one is encoded."

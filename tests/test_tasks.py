@@ -134,10 +134,10 @@ def test_names_as_given_come_back_from_what_the_harness_writes(home, tmp_path):
     from llmbench.harness import read_harness
     (tmp_path/'model').mkdir()
     stamp = '2026-01-01T00-00-00.000000'
-    sample = lambda i,right: dict(doc_id=i, doc=dict(question=f'q{i}', choices=['a', 'b']), target=0, arguments={f'gen_args_{k}': dict(arg_0=f'q{i}', arg_1=f' {c}') for k,c in enumerate('ab')},
+    sample = lambda i,right: dict(doc_id=i, doc=dict(question=f'q{i}\u2028\x85', choices=['a', 'b']), target=0, arguments={f'gen_args_{k}': dict(arg_0=f'q{i}', arg_1=f' {c}') for k,c in enumerate('ab')},
                                   resps=[[['-1.0', 'False']], [['-2.0', 'False']]], filtered_resps=[['-1.0' if right else '-3.0', 'False'], ['-2.0', 'False']], filter='none', metrics=['acc'], acc=float(right))
     (tmp_path/'model'/f'results_{stamp}.json').write_text(json.dumps(dict(results={'mine': {}}, configs={'mine': dict(output_type='multiple_choice')}, higher_is_better={'mine': dict(acc=True)}, lm_eval_version='0.4.13')))
-    (tmp_path/'model'/f'samples_mine_{stamp}.jsonl').write_text('\n'.join(json.dumps(sample(i, i!=1)) for i in range(3))+'\n')
+    (tmp_path/'model'/f'samples_mine_{stamp}.jsonl').write_text('\n'.join(json.dumps(sample(i, i!=1), ensure_ascii=False) for i in range(3))+'\n', encoding='utf-8') # a question may hold what Python calls the end of a line
     s = read_harness(tmp_path)['mine']
     assert s.value('acc')==2/3 and s.frame.answer.tolist()==['A', 'B', 'A'] and s.frame.target.tolist()==['A']*3 and s.meta['metrics']['acc']['better']=='higher'
     again = Scored.open(s.save(tmp_path/'kept'))
