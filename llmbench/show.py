@@ -7,7 +7,7 @@ __all__ = ['PALETTE', 'PROGRESS', 'source_color', 'template', 'figure', 'esc', '
            'figure_html', 'page_html', 'in_notebook', 'duration', 'Live']
 
 # %% ../nbs/04_show.ipynb #fede5c51
-import functools, html, json, math, os, sys, time
+import contextlib, functools, html, json, math, os, sys, threading, time, unicodedata
 from importlib.resources import files
 from pathlib import Path
 
@@ -119,9 +119,20 @@ def duration(s:float)->str:
 PROGRESS = 'LLMBENCH_PROGRESS' # environment variable: a file that also receives the line, for whoever started a notebook without a screen
 
 def _replace(path, text):
-    "Put `text` into a small file that another process reads at any moment."
-    Path(f'{path}.new').write_text(text, encoding='utf-8')
-    os.replace(f'{path}.new', path)
+    "Put `text` into a small file that another process reads at any moment; left out where it cannot be written, and several may write at once."
+    new = Path(f'{path}.{threading.get_native_id()}.new')
+    with contextlib.suppress(OSError):
+        try: new.write_text(text, encoding='utf-8'); os.replace(new, path)
+        finally: new.unlink(missing_ok=True)
+
+def _row(text, out):
+    "As much of a text as one row of the terminal behind `out` holds; Chinese, Japanese and Korean letters take two places, an accent none."
+    wide, used = 80, 0
+    with contextlib.suppress(OSError): wide = os.get_terminal_size(out.fileno()).columns or wide
+    for i,c in enumerate(text):
+        used += 0 if unicodedata.combining(c) else 1+(unicodedata.east_asian_width(c) in 'WF')
+        if used>=wide: return text[:i]
+    return text
 
 def _made(x): return x() if callable(x) else x
 
@@ -156,7 +167,9 @@ class Live:
         if os.environ.get(PROGRESS): _replace(os.environ[PROGRESS], self.line(note))
         if not self.lines: return self._notebook(note, _made(fig), _made(more))
         live = self.out.isatty()
-        print('\r\033[K'+self.line(note) if live else self.line(note), end='' if live and not last else '\n', file=self.out, flush=True)
+        text = self.line(note)
+        with contextlib.suppress(OSError): # a full disk or a reader that has left ends no work
+            print('\r\033[K'+(text if last else _row(text.replace('\n', ' '), self.out)) if live else text, end='' if live and not last else '\n', file=self.out, flush=True)
 
     def _notebook(self, note, fig, more):
         from IPython.display import display
