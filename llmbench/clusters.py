@@ -191,25 +191,16 @@ class Local(Submitit):
     def cancel(self, job): job._process.terminate()                           # as Slurm does it; submitit sends SIGINT, which what a shell put into the background ignores
 
 # %% ../nbs/60d_clusters.ipynb #3a5ade94
-def _begin_ray(ray, options, tries=3):
-    "Connect to Ray, or start one; on a busy machine it may need a second try."
-    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
-    for k in range(tries):
-        try: return ray.init(**options)
-        except Exception as e:
-            ray.shutdown()
-            if k==tries-1: raise OSError(f"where='ray': Ray did not start in {tries} tries ({e}); look at ray/session_latest/logs in the folder of temporary files, or give the address of a running cluster: address='auto'") from e
-            time.sleep(2*k)
-
 @clusters(name='ray')
 class Ray:
     "Tasks of Ray, on this machine or on the cluster at `address`."
     def __init__(self, folder, slots:list, options:dict):
+        from llmbench.scale import start_ray
         self.ray, self.slots = need('ray', extra='cluster'), len(slots)
         each = {k: v for k,v in options.items() if k in ('num_cpus', 'num_gpus', 'resources', 'memory')}
         options = {k: v for k,v in options.items() if k not in each}
         self.mine = not self.ray.is_initialized()
-        if self.mine: _begin_ray(self.ray, dict(log_to_driver=False, configure_logging=False)|({} if 'address' in options else dict(num_cpus=max(self.slots, 1), include_dashboard=False, object_store_memory=2**28))|options)
+        if self.mine: start_ray(({} if 'address' in options else dict(num_cpus=max(self.slots, 1)))|options, who="where='ray'")
         self.remote = self.ray.remote(max_retries=0, **dict(num_cpus=1)|each)(run_task)
 
     def start(self, task, slot): return self.remote.remote(task)

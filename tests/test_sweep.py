@@ -239,6 +239,11 @@ def test_the_same_sweep_elsewhere(where, jobs, tmp_path, place_of):
     assert [len(p['attempts']) for p in bad.points()]==[1] and bad.points()[0]['reason']=='ValueError: no root of 1'
 
 
+@pytest.mark.skipif(not os.environ.get('LLMBENCH_SLOW'), reason='three seconds, the import of Ray; LLMBENCH_SLOW=1 runs it')
+def test_a_ray_that_does_not_start_says_for_whom(tmp_path):
+    with pytest.raises(OSError, match="where='ray': Ray did not start in 3 tries.*adress"): clusters.find('ray')(tmp_path, [None], dict(adress='auto'))
+
+
 @pytest.mark.parametrize('kind, how', [('function', 'cancel'), ('notebook', 'signal')])
 def test_a_job_that_is_cancelled_says_so(kind, how, jobs, tmp_path):
     "By the sweep, or by a SIGTERM to the job as `scancel` sends it: the point is stopped, its cause is SIGTERM, and nothing lives on."
