@@ -119,16 +119,20 @@ class Hide:
         "A run's record without secrets: names decide about what was given to it, and not about what it says of results, inputs and packages."
         return {k: self.value(v, k, k in _BY_NAME) for k,v in record.items()}
 
-    def command(self, words)->str:
-        "A command line without secrets: the value is left out of NAME=VALUE and `--name VALUE` where the name is that of a secret."
+    def words(self, words)->list:
+        "The words of a command line without secrets: the value is left out of NAME=VALUE and `--name VALUE` where the name is that of a secret."
         out, words = [], [str(w) for w in words]
         for before,w in zip(['', *words], words):
             if before.startswith('--') and '=' not in before and _says(before[2:]): w = f'[{before[2:]} hidden]'
             for m in re.finditer(r'([A-Za-z_][\w-]*)=(?=.)', w, re.S):
                 name = next((n for n in (m[1], m[1][1:]) if n in self.names or _says(n)), None) # -pNAME=VALUE
                 if name: w = f'{w[:m.end()]}[{name} hidden]'; break
-            out.append(w)
-        return self.text(' '.join(out))
+            out.append(self.text(w))
+        return out
+
+    def command(self, words)->str:
+        "A command line without secrets, as a shell takes it."
+        return self.text(shlex.join(self.words(words)))
 
 # %% ../nbs/34a_facts.ipynb #6ecdbed2
 PATCH = 2**20 # characters of a patch that is kept; of a longer one only its size and its hash

@@ -14,7 +14,7 @@ from pathlib import Path
 from .clusters import clusters, slot_devices
 from .core import fingerprint, plain, rng
 from .facts import Hide, told
-from .index import BEAT, INSIDE, lives, true_status
+from .index import BEAT, INSIDE, lives, read_record, true_status
 from .points import Asking, as_typed, check_point, designs, fault_of, job_of, point_id, space_of, table_points
 from .rules import rule
 from .run import environment
@@ -46,7 +46,7 @@ class Sweep:
         if not (self.folder/'sweep.json').exists(): raise FileNotFoundError(f"{self.folder} is not a sweep (it has no sweep.json); sweep(job, points, folder) or `llmbench sweep` makes one")
 
     @property
-    def about(self)->dict: return read_json(self.folder/'sweep.json')
+    def about(self)->dict: return read_record(self.folder/'sweep.json')
 
     @property
     def status(self)->str:
@@ -67,7 +67,7 @@ class Sweep:
     def table(self):
         "A row a point: number, status, result, parameters, attempts, seconds, and why it ended early."
         import pandas as pd
-        goal = self.about['goal'] or 'value'
+        goal = self.about.get('goal') or 'value'
         rows = [dict(point=p['number'], status=p['status'], **{goal: p.get('value')}, **p['parameters'], tries=len(p['attempts']), seconds=sum(a.get('seconds') or 0 for a in p['attempts']),
                      why=p.get('reason') or '', folder=f"points/{p['id']}") for p in self.points()]
         return pd.DataFrame(rows)
@@ -76,7 +76,7 @@ class Sweep:
     def best(self)->dict:
         "The finished point with the best result, or None."
         have = [p for p in self.points() if p['status']=='done' and p.get('value') is not None]
-        return (max if self.about['higher'] else min)(have, key=lambda p: p['value']) if have else None
+        return (max if self.about.get('higher') else min)(have, key=lambda p: p['value']) if have else None
 
     def counts(self)->dict:
         "Points by status."
@@ -93,7 +93,11 @@ def find_sweeps(folder)->list:
     for here,inside,names in os.walk(folder):
         if 'sweep.json' in names: found.append(Sweep(here))
         inside[:] = [d for d in inside if not d.startswith('.') and not ('sweep.json' in names and d=='points') and not ('run.json' in names and d in INSIDE)]
-    return sorted(found, key=lambda s: s.about['started'])
+    return sorted(found, key=lambda s: (_began(s), str(s.folder)))
+
+def _began(s):
+    try: return float(s.about.get('started') or 0)
+    except (ValueError, TypeError, OSError): return 0. # one that cannot be read hides no other
 
 # %% ../nbs/60e_sweep.ipynb #22653dc2
 @dataclass(eq=False)
@@ -341,7 +345,7 @@ def sweep(
 )->Sweep:
     "Do a job at many points."
     folder, made, fixed = Path(folder), job_of(job), dict(fixed)
-    for name,value,least in (('at_once', at_once, 1), ('retries', retries, 0), ('pause', pause, 0)):
+    for name,value,least in (('n', n, 1), ('at_once', at_once, 1), ('retries', retries, 0), ('pause', pause, 0)):
         if value is not None and value<least: raise ValueError(f"sweep: {name}={value!r}; give {least} or more")
     met, space = rule(stop), space_of(made, points) if isinstance(points, dict) else None
     listed, search = _points(made, points if space is None else space, folder, how, n, seed, higher, fixed)
@@ -350,7 +354,7 @@ def sweep(
     _alone(folder)
     hide = Hide(fixed|(space or {})|told(made.get('words', ())))
     record = dict(kind='sweep', job=made, space=space, how=how, fixed=fixed, goal=goal, higher=higher, stop=stop if isinstance(stop, str) else stop and getattr(stop, '__name__', 'a function'), where=where, options=plain(options), devices=devices,
-                  seed=seed, retries=retries, status='running', pid=os.getpid(), host=socket.gethostname(), started=time.time(), command=hide.command(sys.argv)[:2000], environment=environment())
+                  seed=seed, retries=retries, status='running', pid=os.getpid(), host=socket.gethostname(), started=time.time(), command=hide.command(sys.argv)[:2000], cwd=os.getcwd(), environment=environment())
     folder.mkdir(parents=True, exist_ok=True)
     place = clusters.find(where)(folder, devices, dict(options))
     write = lambda: write_json(folder/'sweep.json', hide.record(plain(record)))
