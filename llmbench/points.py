@@ -95,14 +95,13 @@ class Asking:
         seed:int=0,
         higher:bool=False # more is better
     ):
+        from llmbench.tune import choose, journal
         optuna = need('optuna')
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storages, journal, path = optuna.storages, need('optuna.storages.journal'), str(Path(folder)/'optuna.log')
         Path(folder).mkdir(parents=True, exist_ok=True)
         for k,v in space.items(): value_at(k, v, 0)
-        self.space, self.n, self.ends = space, n, optuna.trial.TrialState
-        self.study = optuna.create_study(storage=storages.JournalStorage(journal.JournalFileBackend(path, lock_obj=journal.JournalFileOpenLock(path))), study_name='sweep',
-                                         load_if_exists=True, direction='maximize' if higher else 'minimize')
+        self.space, self.n, self.ends, self.choose = space, n, optuna.trial.TrialState, choose
+        self.study = optuna.create_study(storage=journal(Path(folder)/'optuna.log'), study_name='sweep', load_if_exists=True, direction='maximize' if higher else 'minimize')
         known = self.study.get_trials(deepcopy=False)
         self.study.sampler = optuna.samplers.TPESampler(seed=seed_of('sweep', seed, len(known)), constant_liar=True, n_startup_trials=min(8, max(2, n//3)))
         self.open = [optuna.trial.Trial(self.study, t._trial_id) for t in known if t.state==self.ends.RUNNING] # of a sweep that was stopped: to be asked again
@@ -113,12 +112,7 @@ class Asking:
         if not self.open and len(self.study.get_trials(deepcopy=False))>=self.n: return None
         trial = self.open.pop(0) if self.open else self.study.ask()
         self.asked[trial.number] = trial
-        return {k: self._one(trial, k, v) for k,v in self.space.items()}|{'_trial': trial.number}
-
-    def _one(self, trial, name, values):
-        if isinstance(values, list): return json.loads(trial.suggest_categorical(name, [json.dumps(plain(v), ensure_ascii=False) for v in values]))
-        suggest = trial.suggest_int if all(isinstance(v, int) for v in values[:2]) else trial.suggest_float
-        return suggest(name, values[0], values[1], log=len(values)==3)
+        return {k: self.choose(trial, k, v) for k,v in self.space.items()}|{'_trial': trial.number}
 
     def tell(self, trial:int, value, status:str):
         "What came out of a trial: a value, or how it ended without one."
