@@ -34,7 +34,18 @@ def _where(folder)->Path:
 
 def open_corpus(folder)->Corpus:
     "The corpus in a folder, or of the crawl that the folder holds."
-    return Corpus.open(_where(folder))
+    here = _where(folder)
+    try: return Corpus.open(here)
+    except (KeyError, TypeError) as e: raise ValueError(f"{here/'story.json'} holds no story of a corpus; it may have been cut or edited: make the corpus again") from e
+    except ValueError as e:
+        if not (torn := [str(p) for p in sorted(here.glob('*.parquet')) if _torn(p)]): raise
+        raise ValueError(f"{', '.join(torn[:3])}{' and others'*(len(torn)>3)} cannot be read ({e}); make the corpus again, or copy what is whole of it") from e
+
+def _torn(path):
+    "True if a Parquet file has no end."
+    from pyarrow.parquet import read_metadata
+    try: read_metadata(path)
+    except ValueError: return True
 
 def _beside(out, *read)->Path: # read: files and folders
     "The folder of a result, if it neither is, nor holds, nor lies in what is read: that would be replaced by it."
