@@ -190,6 +190,15 @@ def _starts(law, t, p):
 Law.propose = propose
 
 # %% ../nbs/24_laws.ipynb #f746b8e6
+def pair_scores(
+    e,     # (N,M) what was measured less what was predicted without that run
+    s,     # (N,M) the scale of each such error
+    level  # share of the differences that shall be within
+):         # (M,) quantiles
+    "How wrong predicted differences between two runs were, in their scale: the half width of an interval for another difference."
+    i, j = np.triu_indices(len(e), 1)
+    return np.quantile(abs(e[i]-e[j])/np.hypot(s[i], s[j]), min(level*(1+1/len(e)), 1), axis=0)
+
 def gain(
     law,
     w,               # (K,) shares, or a dict
@@ -203,9 +212,7 @@ def gain(
     x = np.concatenate([law._seen(w, epochs), law._seen(against, epochs)])
     mean, scale = law.fit.predict(x)@t, law.scale(x)@t
     e, s = (law.losses-law.loo)@t, law.scale(law._seen(law.weights))@t
-    i, j = np.triu_indices(len(e), 1)
-    score = np.quantile(abs(e[i]-e[j])/np.hypot(s[i], s[j]), min(level*(1+1/len(e)), 1))
-    d, half = mean[1]-mean[0], score*np.hypot(*scale)
+    d, half = mean[1]-mean[0], pair_scores(e[:, None], s[:, None], level)[0]*np.hypot(*scale)
     return dict(gain=float(d), lo=float(d-half), hi=float(d+half))
 
 Law.gain = gain

@@ -15,7 +15,7 @@ import numpy as np
 
 from .core import did_you_mean, plain
 from .formula import law_spec
-from .laws import Law, fit_law
+from .laws import Law, _target, fit_law, pair_scores
 from .mixers import mixers, weigh
 from .mixture import Mixture, _bounds, _mean_weights, _unchecked, normalise
 from .screens import answering, save_screen, screen_bundle, screen_class
@@ -84,7 +84,7 @@ class Studio:
         self.laws = [] if law is None else [law] if isinstance(law, Law) else list(law)
         for l in self.laws: _check_law(l, self.names)
         self.law = self.laws[0] if self.laws else None
-        self.target, self.repeats = _target_of(self.law, target), self.law is not None and self.law.epochs is not None if repeats is None else repeats
+        self.target, self.repeats = None if self.law is None else _target(self.law, target), self.law is not None and self.law.epochs is not None if repeats is None else repeats
         self.natural = weigh('natural', mixture.sizes) if natural is None else normalise(natural)
         self.own, self._runs, self._saved, self._listeners = dict(presets or {}), [], [], []
         self._value = _value_of(mixture, self.names)
@@ -123,16 +123,6 @@ def _check_law(law, names):
         if k not in law.names: raise ValueError(f"studio: the law was fitted on other sources: {did_you_mean('source', k, law.names)}")
     left = [k for k in law.names if k not in names]
     if left: raise ValueError(f"studio: the law needs a share for {left}, which the mixture lacks; add them with weight 0, or fit the law without them")
-
-def _target_of(law, target): # (M,) or None
-    if law is None: return None
-    if isinstance(target, dict):
-        for k in target:
-            if k not in law.targets: raise ValueError(f"studio: {did_you_mean('loss', k, law.targets)}")
-        target = [target.get(k, 0) for k in law.targets]
-    t = np.ones(len(law.targets)) if target is None else np.asarray(target, float)
-    if t.shape!=(len(law.targets),) or not (np.isfinite(t).all() and (t>=0).all() and t.sum()>0): raise ValueError(f"studio: target must be {len(law.targets)} weights >= 0, one per loss of {law.targets}, not {t.tolist()}")
-    return t/t.sum()
 
 def _parts(weights, names, full=()): # `full`: sources at their cap of epochs, which are rounded down
     n = whole_parts([weights[k] for k in names]).tolist()
@@ -235,13 +225,9 @@ def _law_page(studio, level=.9)->dict:
     e, s = (law.losses-law.loo)@each.T, law.scale(law._seen(law.weights))@each.T
     rank = min(int(np.ceil(level*(len(e)+1))), len(e))-1
     fitted = law.epochs is not None and {k: float(v) for k,v in zip(law.names, law.epochs)}
-    options = [dict(name=n, t=t, score=q, pair=p) for n,t,q,p in zip([many, *(law.targets if M>1 else [])], each, np.sort(abs(e)/s, 0)[rank], _pair_scores(e, s, level))]
+    options = [dict(name=n, t=t, score=q, pair=p) for n,t,q,p in zip([many, *(law.targets if M>1 else [])], each, np.sort(abs(e)/s, 0)[rank], pair_scores(e, s, level))]
     return law_spec(law, levels=(level,))|plain(dict(level=f'{level:g}', order=[studio.names.index(k) for k in law.names], pair=[o['pair'] for o in options[-M:]], options=options, repeats=studio.repeats,
         alone=[fitted[k] for k in studio.names] if fitted else None, about=f'law: {law.law}, fitted on {len(law.losses)} runs'))
-
-def _pair_scores(e, s, level): # as in Law.gain: the quantile of differences between two runs, per column
-    i, j = np.triu_indices(len(e), 1)
-    return np.array([np.quantile(abs(a[i]-a[j])/np.hypot(b[i], b[j]), min(level*(1+1/len(e)), 1)) for a,b in zip(e.T, s.T)])
 
 # %% ../nbs/64_studio.ipynb #bd87d16a
 def set_share(studio, source, share):
