@@ -108,8 +108,8 @@ OPTIMIZER_BYTES = dict(sgd=4, adam=8, adamw=8, adafactor=0, lion=4, muon=4) # of
 def _facts(recipe, head):
     "What the formulas need: parameters, of them only looked up, layers, width, hidden units, vocabulary, numbers saved for each token and layer."
     name, options = spec_of(recipe.model)
-    own = head in (None, FAMILIES.get(name)) and not set(options)-{'dropout'}
-    if not own: return _measured(recipe, head or FAMILIES.get(name, 'causal_lm'))
+    own = name in FAMILIES and head in (None, FAMILIES[name]) and not set(options)-{'dropout'}
+    if not own: return _measured(recipe, head or FAMILIES.get(name) or head_of_folder(name))
     s, V, P = shape_of(recipe.size), recipe.vocab, _positions(recipe)
     d, L, m, h = (s[k] for k in ('width', 'layers', 'mlp', 'heads'))
     n, looked = dict(llama=(V*d+L*(4*d*d+3*d*m+2*d)+d, 0), gpt2=((V+P)*d+L*(12*d*d+13*d)+2*d, P*d), bert=((V+P+4)*d+L*(12*d*d+13*d)+d*d+3*d+V, (P+2)*d),

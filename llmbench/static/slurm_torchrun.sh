@@ -2,8 +2,8 @@
 # One run on several accelerators, of one machine or of several, under Slurm. The first process keeps its record:
 # OUT/run.json says `running`, `done`, `failed` or `stopped` (torchrun itself ends with 1 whatever went wrong).
 # OUT must be on a disk that all machines see.
-#   sbatch --nodes=2 slurm_torchrun.sh pretrain tokens=2e9 size=12 out=/shared/runs/big
-# On one machine without Slurm:  NODES=1 GPUS=8 bash slurm_torchrun.sh pretrain tokens=2e9 out=runs/big
+#   sbatch --nodes=2 slurm_torchrun.sh pretrain data='web=/shared/web/*.jsonl.gz' tokens=2e9 size=12 out=/shared/runs/big
+# On one machine without Slurm:  NODES=1 GPUS=8 bash slurm_torchrun.sh pretrain data='web=web/*.jsonl.gz' tokens=2e9 size=12 out=runs/big
 #SBATCH --job-name=llmbench-torchrun
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
