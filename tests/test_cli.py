@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -304,9 +305,15 @@ def test_doctor_judges_versions_kernels_and_drivers(tmp_path, monkeypatch):
     only, = doctor.packages_pinned()
     assert only.state=='warning' and 'numpy' in only.todo and 'not-there' not in only.todo
     monkeypatch.setenv('JUPYTER_PATH', str(tmp_path))
-    write_json(tmp_path/'kernels'/'python3'/'kernel.json', dict(argv=['/usr/bin/env', 'python', '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name='other', language='python'))
+    (tmp_path/'python').symlink_to(sys.executable)
+    write_json(tmp_path/'kernels'/'python3'/'kernel.json', dict(argv=[str(tmp_path/'python'), '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name='other', language='python'))
     kernel, = doctor.kernel()
-    assert kernel.state in ('ok', 'problem') and (kernel.state=='ok' or 'ipykernel install' in kernel.todo)
+    assert kernel.state=='problem' and 'ipykernel install' in kernel.todo
+    monkeypatch.setattr(doctor, '_constraints', lambda: None) # installed from a wheel, into the Python of a container
+    monkeypatch.setattr(sys, 'base_prefix', sys.prefix)
+    monkeypatch.setenv('container', 'podman')
+    (versions,), (python,) = doctor.packages_pinned(), doctor.python()
+    assert version('torch') in versions.said and version('llmbench') in versions.said and 'constraints' not in versions.said and python.state=='ok'
     no_cuda, = doctor.judge_gpu([['H100', '550.1', '81559', '81000']], None, 0)
     assert no_cuda.state=='problem' and 'CUDA' in no_cuda.said
 
