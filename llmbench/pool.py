@@ -65,7 +65,7 @@ def train_all(
     jobs:list,         # of Job
     workers:int=None,  # processes; None: one a core
     title:str='training',
-    way:str='auto'     # processes, alone, stacked; auto: see above
+    way:str='auto'     # processes, alone, stacked; auto: what `choose_way` finds
 )->list:               # Runs in the order of the jobs
     "Train and score all jobs, with live progress and loss curves; stopped work goes on when it is called again."
     if way not in (*WAYS, 'auto'): raise LookupError('train_all: '+did_you_mean('way', way, (*WAYS, 'auto')))
