@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EXIT', 'PAUSE', 'FACTS', 'BALLAST', 'Stopped', 'said', 'placeless', 'made', 'code_cells', 'printed', 'RunFailed',
-           'run_notebook']
+           'folder_for', 'run_notebook']
 
 # %% ../nbs/60_batch.ipynb #0baef6b7
 import contextlib, json, math, os, re, resource, shutil, signal, socket, sys, threading, time
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .core import fingerprint, plain
 from .engine import SAVE, Execution, execute, tidy
-from .facts import RECORD_LINES, Energy, Hide, accelerators, cost_of, git_state, memory_kills, memory_limit, price, settings, watts_of
+from .facts import RECORD_LINES, Energy, Hide, accelerators, cost_of, git_state, memory_kills, memory_limit, price, settings, together, watts_of
 from .index import read_record, true_status
 from .parameters import check_parameters, find_notebook, parameters_of, run_folder, run_names, typed # noqa: F401
 from .run import code_hash, environment, packages
@@ -34,7 +34,7 @@ class _Working(Execution):
         super().__init__(folder, target, secrets, env, keep, cwd)
         record['cwd'] = self.cwd
         self.record, self.lock, self.over, self.closing, self.late, self.signal, self.memory = record, threading.Lock(), threading.Event(), False, False, None, 0
-        self.energy, self.kills, self.cpu, self.threads = Energy(watts), memory_kills(), _children_seconds(), []
+        self.energy, self.kills, self.cpu, self.threads = Energy(watts, self.env.get('CUDA_VISIBLE_DEVICES')), memory_kills(), _children_seconds(), []
         self.live = Live(record['notebook'], 1, .5 if in_notebook() and log is None or (log or sys.stderr).isatty() else PAUSE, log if log is not None or in_notebook() else sys.stderr)
 
     def write(self):
@@ -75,8 +75,8 @@ class _Working(Execution):
     def see_code(self):
         state = git_state(Path(self.record['notebook_path']).parent)
         if self.late: return
+        if why := state.pop('note', None): self.note(why)
         patch = state.pop('patch', '')
-        if patch: state['patch_hash'] = fingerprint(patch)
         self.record['git'] = state
         if patch:
             with whole(self.folder/'changes.patch') as p: p.write_text(self.hide.text(patch), encoding='utf-8')
@@ -88,9 +88,11 @@ class _Working(Execution):
         if not found: return
         self.tell()
         looked, misses = time.time(), 0
-        while misses<3 and not self.over.wait(every):
+        while misses<3:
+            last = self.over.wait(every)                             # what was taken since the last reading counts too
             misses = 0 if self.energy.add_gpu(time.time()-looked) else misses+1
             looked = time.time()
+            if last: return
 
     def beat(self):
         "What goes on while a cell computes; of what fails here the record tells, and nothing ends by it."
@@ -105,7 +107,9 @@ class _Working(Execution):
     def save(self):
         if self.manager and time.time()-self.manager.saved>SAVE: self.manager.write()
 
-    def look(self): self.memory = max(self.memory, self.tree_memory())
+    def look(self):
+        self.energy.look()
+        self.memory = max(self.memory, self.tree_memory())
 
     def draw(self, last=False):
         inner = self.progress.read_text(encoding='utf-8').strip() if self.progress.exists() else ''
@@ -245,13 +249,19 @@ def _attempts(old, out):
     "Earlier attempts in this folder, each with what it had said."
     if old.get('kind')!='notebook': return []
     inputs, results = said(out)
-    return [*old.get('attempts', []), {k: old.get(k) for k in ('status', 'cause', 'error', 'started', 'seconds', 'host', 'pid')}|dict(status=true_status(old, out), results=old.get('results') or results)]
+    return [*old.get('attempts', []), {k: old.get(k) for k in ('status', 'cause', 'error', 'started', 'seconds', 'energy', 'cost', 'host', 'pid')}|dict(status=true_status(old, out), results=old.get('results') or results)]
 
 def _earlier(target):
     "source -> executed cell of the attempt before."
     import nbformat
     if not target.exists(): return {}
     return {c.source: c for c in nbformat.read(target, 4).cells if c.cell_type=='code' and c.metadata.get('papermill', {}).get('status')=='completed'}
+
+def folder_for(path, out, params)->Path: # of the notebook; what was asked for, or None; parameter -> value
+    "Where the results go: the folder asked for, the parameter `out`, or runs/<name>. Two that differ are refused."
+    said = dict(params).get('out')
+    if out and said and Path(out).absolute()!=Path(said).absolute(): raise ValueError(f"{path.stem}: two folders for the results, {out} and the parameter out={said}; give one")
+    return Path(out or said or Path('runs')/path.stem).absolute()
 
 def run_notebook(
     name,             # a run notebook's name, or a path
@@ -268,7 +278,7 @@ def run_notebook(
     "Execute a parameterised notebook in a fresh kernel; `out` receives the executed notebook, run.json, output.log, kernel.log (what the kernel and its processes said) and whatever it writes."
     path = find_notebook(name)
     known, rate, watts = parameters_of(path), price(price_per_hour), watts_of()
-    out = Path(out or Path('runs')/path.stem).absolute()
+    out = folder_for(path, out, params)
     given = check_parameters(path, dict(params))
     if 'out' in known: given['out'] = str(out)
     old = _free(out, path.stem)
@@ -282,7 +292,7 @@ def run_notebook(
     status, cause, error = 'failed', None, None
     with _obeying(run):
         try:
-            (out/RECORD_LINES).unlink(missing_ok=True)
+            for old in (RECORD_LINES, 'changes.patch'): (out/old).unlink(missing_ok=True)
             run.begin()
             status, record['printed'] = 'done', printed(execute(path, given, run))
         except (Exception, KeyboardInterrupt) as e: status, cause, error = _why(e, run)
@@ -302,6 +312,7 @@ def _finish(run, status, cause, error, rate):
     kernel = run.kernel or {}
     record |= dict(status=status, cause=cause, error=error, seconds=seconds, inputs=inputs, results=results, digest=fingerprint(placeless(results, out)) if results else None, made=steps, cpu_seconds=cpu,
                    energy=run.energy.until(cpu), cost=cost_of(seconds, rate), memory=max(run.memory, kernel.get('peak_memory', 0)), restored=run.restored, notes=run.notes+kernel.pop('notes', []))
+    if record['attempts']: record['total'] = together([*record['attempts'], record])
     record['seeds'] |= seeds
     record['modules'] = kernel.pop('modules', {})                    # code of one's own that was imported
     if kernel: record['determinism'] |= {k: v for k,v in kernel.items() if k!='peak_memory'}

@@ -8,7 +8,7 @@ __all__ = ['RUN_FOLDER', 'RECORD_LINES', 'PATCH', 'SETTINGS', 'WATTS', 'COUNTERS
            'cost_of']
 
 # %% ../nbs/34a_facts.ipynb #989a00f1
-import ast, contextlib, html, json, os, re, shlex, shutil, subprocess
+import ast, contextlib, html, json, os, re, shlex, shutil, subprocess, time
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -137,20 +137,22 @@ class Hide:
 # %% ../nbs/34a_facts.ipynb #6ecdbed2
 PATCH = 2**20 # characters of a patch that is kept; of a longer one only its size and its hash
 
-def _git(folder, *args, patience=30.): # seconds
+def _git(folder, *args, patience): # seconds
     "(what git says or None, what it complains of)"
     try: done = subprocess.run(['git', '-C', str(folder), *args], capture_output=True, text=True, errors='backslashreplace', timeout=patience, env={**os.environ, 'LC_ALL': 'C', 'GIT_OPTIONAL_LOCKS': '0'})
     except FileNotFoundError: return None, 'not a git repository, or no git'
     except (OSError, subprocess.TimeoutExpired) as e: return None, str(e)
     return (done.stdout, '') if done.returncode==0 else (None, (done.stderr.strip() or f'exit code {done.returncode}').splitlines()[0])
 
-def git_state(folder, patience:float=30.)->dict: # seconds that git has for each of three answers
+def git_state(folder, patience:float=30.)->dict: # seconds that git has for all its answers
     "The commit of the repository that holds a folder, what was changed since (`patch`, `patch_hash`) and files that git does not know; {} outside one. What git does not say is None, and `note` says why."
-    commit, why = _git(folder, 'rev-parse', 'HEAD', '--show-toplevel', '--abbrev-ref', 'HEAD', patience=patience)
+    end = time.monotonic()+patience
+    ask = lambda *args: _git(folder, *args, patience=max(.1, end-time.monotonic()))
+    commit, why = ask('rev-parse', 'HEAD', '--show-toplevel', '--abbrev-ref', 'HEAD')
     if commit is None: return {} if 'not a git repository' in why else dict(note=f'git does not tell the commit of {folder}: {why}')
     commit, top, branch = commit.split('\n')[:3]
-    patch, why = _git(folder, 'diff', 'HEAD', '--binary', '--no-textconv', '--no-ext-diff', '--no-color', patience=patience)
-    new, _ = _git(folder, 'ls-files', '--others', '--exclude-standard', patience=patience)
+    patch, why = ask('diff', 'HEAD', '--binary', '--no-textconv', '--no-ext-diff', '--no-color')
+    new, _ = ask('ls-files', '--others', '--exclude-standard')
     out = dict(repository=Path(top).name, commit=commit, branch=branch, dirty=None if patch is None else bool(patch), untracked=None if new is None else new.count('\n'))
     if patch is None: return out|dict(note=f'git does not tell what was changed in {folder}: {why}')
     return out|dict(patch=patch if len(patch)<=PATCH else f'[{len(patch):,} characters, not kept]', **(dict(patch_hash=fingerprint(patch)) if patch else {}))
