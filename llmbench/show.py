@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'PROGRESS', 'source_color', 'template', 'figure', 'esc', 'number', 'table_html', 'css', 'Html',
-           'figure_html', 'page_html', 'in_notebook', 'duration', 'Live']
+           'figure_html', 'page_html', 'in_notebook', 'duration', 'painted', 'Live']
 
 # %% ../nbs/04_show.ipynb #fede5c51
 import contextlib, functools, html, json, math, os, sys, threading, time, unicodedata
@@ -135,6 +135,17 @@ def _row(text, out):
     return text
 
 def _made(x): return x() if callable(x) else x
+
+_COLORS = dict(done=32, ok=32, same=32, identical=32, running=36, failed=31, dead=31, problem=31, different=31, broken=31, stopped=33, pruned=33, waiting=33, warning=33, tolerance=33)
+
+def painted(
+    text:str,
+    status,  # whose colour it gets; one that is not known has none
+    out=None # where it goes; None: standard output
+)->str:
+    "Text in the colour of a status on a terminal; plain elsewhere, and where NO_COLOR is set."
+    color = _COLORS.get(status)
+    return f'\033[{color}m{text}\033[0m' if color and (out or sys.stdout).isatty() and not os.environ.get('NO_COLOR') else text
 
 class Live:
     "A progress bar with an optional figure: drawn in place in a notebook, a line in a terminal."
