@@ -9,7 +9,7 @@ __all__ = ['run_together']
 import contextlib, os
 from pathlib import Path
 
-from .batch import RunFailed, run_notebook
+from .batch import RunFailed, folder_for, run_notebook
 from .facts import Hide
 from .parameters import check_parameters, find_notebook, parameters_of
 from .ranks import ranks, run_cells
@@ -26,7 +26,7 @@ def run_together(
     rank, world = ranks()
     if world==1: return run_notebook(name, params, out, **how)
     path = find_notebook(name)
-    out = Path(out or Path('runs')/path.stem).absolute()
+    out = folder_for(path, out, params)
     given = check_parameters(path, dict(params))
     if rank: return _beside(path, given|(dict(out=str(out)) if 'out' in parameters_of(path) else {}), out, rank)
     began = _began()
