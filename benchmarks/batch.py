@@ -2,11 +2,11 @@
 
 Overhead is the median over rounds of the ratio within a round, so that a machine that is busy for a while favours nobody; processor seconds (of the run, its kernel and all they
 started) stand beside wall time for the same reason. The start is measured as a user has it: a fresh process, from the command to its end, on a notebook that does nothing."""
-import os, resource, statistics, subprocess, sys, tempfile, time
+import os, re, resource, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
 import nbformat
-from common import Row, finish, options
+from common import ROOT, Row, finish, options
 from nbformat.v4 import new_code_cell, new_notebook
 
 WORK = '''import numpy as np, pandas as pd
@@ -75,8 +75,18 @@ def death(tmp, o):
         except RunFailed as e: late.append(time.time()-e.record['results']['at'])
     yield Row('from the death of a kernel to a status that says so', statistics.median(late), 's', bar=5., better='lower')
 
+def verified(tmp, o):
+    "A run done again after each of four changes, and after none: the changes of tests/test_batch.py."
+    sys.path.insert(0, str(ROOT/'tests'))
+    from measured import CHANGES, measured, others
+    with measured(tmp) as m:
+        same, said = m.verify(), {k: m.verify(change) for k,(*_,change) in CHANGES.items()}
+    right = [k for k,(kind,words,status,_) in CHANGES.items() if list(others(said[k]))==[kind] and re.search(words, '\n'.join(said[k].changed[kind])) and said[k].status==status]
+    yield Row(f"verify finds each of: changed {', '.join(CHANGES)}, of {len(CHANGES)}", len(right), 'changes', bar=4, better='higher')
+    yield Row('verify says identical, and no change, where nothing changed', int(same.status=='identical' and not others(same)), 'of 1', bar=1, better='higher')
+
 if __name__=='__main__':
     o, rows = options(__doc__), []
     with tempfile.TemporaryDirectory() as tmp:
-        for part in (overhead, start, size, death): rows += part(Path(tmp), o)
+        for part in (overhead, start, size, death, verified): rows += part(Path(tmp), o)
     finish(rows, o)

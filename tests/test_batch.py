@@ -1,4 +1,5 @@
 "The main job and executed notebooks as a user meets them: wrong input, signals, too little memory, a full disk, secrets, a rerun, a check of the result."
+import ast
 import json
 import os
 import re
@@ -12,14 +13,15 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+from measured import CHANGES, measured, others
 from nbformat.v4 import new_code_cell, new_notebook
 
 from llmbench import cli as command_line
 from llmbench.batch import RunFailed, run_notebook, said
 from llmbench.facts import RUN_FOLDER
 from llmbench.index import true_status
-from llmbench.parameters import find_notebook, run_names
-from llmbench.record import diff, run_record, verify
+from llmbench.parameters import find_notebook, parameters_of, run_names
+from llmbench.record import diff, run_record
 from llmbench.resume import resume
 from llmbench.store import read_json, read_jsonl, whole
 
@@ -174,6 +176,34 @@ def test_a_job_runs_and_says_what_came_out(name, tmp_path, monkeypatch, capsys):
     assert [p for p in (tmp_path/'out').glob('*.html') if '</html>' in p.read_text()] and capsys.readouterr().out.strip()
 
 
+def told(path):
+    "The parameters of a notebook that reach a call of `used`, through whatever names, loops and functions."
+    source = '\n'.join(c.source for c in nbformat.read(path, 4).cells if c.cell_type=='code')
+    of, found = {k: {k} for k in parameters_of(path)}, set()             # name -> the parameters in it
+    names = lambda *nodes: set().union(*(of.get(n.id, set()) for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)))
+    for node in ast.parse(source).body[len(of):]:
+        for n in [m for m in ast.walk(node) if isinstance(m, (ast.Assign, ast.For, ast.FunctionDef, ast.Call, ast.comprehension))]*2:
+            if isinstance(n, ast.FunctionDef): of[n.name] = names(*n.body)
+            elif isinstance(n, ast.Call):
+                if getattr(n.func, 'id', '')=='used': found |= names(*n.args, *(k.value for k in n.keywords))
+            else:
+                for t in (n.targets if isinstance(n, ast.Assign) else [n.target]):
+                    for m in ast.walk(t):
+                        if isinstance(m, ast.Name): of[m.id] = of.get(m.id, set())|names(n.value if isinstance(n, ast.Assign) else n.iter)
+    return found
+
+
+READ = dict(audit='model pairs rows', compare='runs', continual='new old', evaluate='folder model tasks train', finetune='model rows', inspect='against data', mixture_search='data', prepare='against data', pretrain='data model', select_sft='model rows', sweep_summary='sweep')
+
+
+@pytest.mark.parametrize('name', run_names())
+def test_a_job_says_all_that_it_reads(name):
+    "Every parameter that names files, folders or a model is among what `used` is told of; a new one is caught by its help."
+    path = find_notebook(name)
+    named = {k for k,v in parameters_of(path).items() if k!='out' and v['type']=='str' and re.search(r'\b(files?|folders?|GGUF|corpus)\b', v['help'])}
+    assert named<={*READ[name].split()}<=told(path) and ('model_files(model)' in path.read_text() or 'model' not in READ[name].split())
+
+
 # --- wrong input
 
 @pytest.mark.parametrize('args, said', [
@@ -261,16 +291,18 @@ def test_a_machine_that_goes_away(tmp_path):
     assert r['status']=='dead' and read_jsonl(tmp_path/'out'/'record.jsonl')[-1]['value']==1.5
     again = failed(book(path, 'raise ValueError("later")'), tmp_path/'out')
     assert again['attempts'][0]['status']=='dead' and again['attempts'][0]['results']=={'first': 1.5}
+    assert (again['total']['attempts'], again['total']['unknown'], again['total']['joules'])==(2, 1, again['energy']['joules'])
 
 
 # --- secrets
 
 def test_no_secret_is_written(tmp_path, monkeypatch):
-    "Not that of a parameter (also inside a dict, also a short one), not that of the environment, not one that is only printed: by the notebook, by a process of it, in an error, as a result; nor one in a file that git knows and that was changed."
+    "Not that of a parameter (also inside a dict, also a short one), not that of the environment, not one that is only printed: by the notebook, by a process of it, in an error, as a result; nor one in a file that git knows and that was changed. One of digits only leaves numbers and the notebook's JSON as they are."
     given, around, found, short, deep, store = 'ow'+'l-and-"quote"', 'env'+'ironment-value', 'sk-'+'Ab1'*12, 'pw1', 'in'+'side-a-dict', 'Endpoint=here;Key=12'
     monkeypatch.setenv('MY_SERVICE_API_KEY', around)
     monkeypatch.setenv('AZURE_STORAGE_CONNECTION_STRING', store)
-    path = book(tmp_path/'a.ipynb', f'import os, subprocess, sys\nfrom llmbench.record import result\nprint(hf_token, os.environ["MY_SERVICE_API_KEY"], "sk-"+"Ab1"*12)\nassert (hf_token, password)==({"ow"!r}+{given[2:]!r}, "pw"+"1")',
+    monkeypatch.setenv('PGPASSWORD', '20261122')
+    path = book(tmp_path/'a.ipynb', f'import os, subprocess, sys\nfrom llmbench.record import result\nprint(hf_token, os.environ["MY_SERVICE_API_KEY"], "sk-"+"Ab1"*12, os.environ["PGPASSWORD"])\ndisplay(dict([("application/json", dict(n=20261122))]), raw=True)\nassert (hf_token, password)==({"ow"!r}+{given[2:]!r}, "pw"+"1")',
                 'result(leak=hf_token, inner=[os.environ["MY_SERVICE_API_KEY"]], url="https://me:"+"hunter"+"22@host/x")\nsubprocess.run([sys.executable, "-c", "import os, sys; sys.stderr.write(os.environ[\'MY_SERVICE_API_KEY\'])"])',
                 'raise ValueError(f"no entry for {hf_token}, {conf}, {os.environ[\'AZURE_STORAGE_CONNECTION_STRING\']}")', parameters="hf_token:str = ''\npassword:str = ''\nconf:dict = {}\nout:str = ''")
     (tmp_path/'settings.py').write_text('KEY = None\n')
@@ -284,6 +316,8 @@ def test_no_secret_is_written(tmp_path, monkeypatch):
     for where, text in [('output', told.stdout), ('error', told.stderr), *((p.name, p.read_text(errors='replace')) for p in files)]:
         for secret in (given, json.dumps(given)[1:-1], around, found, 'hunter22', deep, store, f"'{short}'", f'"{short}"', f'={short}'): assert secret not in text, (where, secret)
     assert re.search(r"\+KEY = '\[hidden\]'\n\+OTHER = '\[MY_SERVICE_API_KEY hidden\]'", (tmp_path/'out'/'changes.patch').read_text())
+    shown = [o for c in nbformat.read(tmp_path/'out'/'a.ipynb', 4).cells for o in c.get('outputs', [])]
+    assert '[hidden] [PGPASSWORD hidden]' in shown[0].text and shown[1].data['application/json']=={'n': 20261122}
     written = read_json(tmp_path/'out'/'run.json')
     assert written['parameters']=={'hf_token': '[hf_token hidden]', 'password': '[password hidden]', 'conf': {'api_key': '[api_key hidden]'}, 'out': str(tmp_path/'out')} and '[hf_token hidden]' in written['error']
     assert '[MY_SERVICE_API_KEY hidden]' in (tmp_path/'out'/'kernel.log').read_text()
@@ -329,56 +363,28 @@ def test_training_goes_on_from_its_checkpoint(tmp_path):
 
 
 @pytest.fixture(scope='module')
-def measured(tmp_path_factory):
-    "A run whose result depends on a file, a package, a seed and its code; and how to make its parts."
-    folder = tmp_path_factory.mktemp('measured')
-    def package(version, value):
-        for old in folder.glob('site/*'): shutil.rmtree(old)
-        (folder/'site'/'scale_of').mkdir(parents=True)
-        (folder/'site'/'scale_of'/'__init__.py').write_text(f'SCALE = {value}\n')
-        info = folder/'site'/f'scale_of-{version}.dist-info'
-        info.mkdir()
-        (info/'METADATA').write_text(f'Metadata-Version: 2.1\nName: scale-of\nVersion: {version}\n')
-    def cells(end='total', seed=0):
-        return book(folder/'m.ipynb', 'import numpy as np, scale_of\nfrom llmbench.record import result, used', 'numbers = np.loadtxt(used(data))', 'noise = np.random.default_rng(seed).normal()',
-                    f'total = float(numbers.sum()*scale_of.SCALE+noise)\nresult(total={end})', parameters=f"data:str = ''\nseed:int = {seed}\nout:str = ''")
-    def numbers(last=4.): (folder/'numbers.txt').write_text(f'1\n2\n3\n{last}\n')
-    with pytest.MonkeyPatch.context() as m:
-        m.syspath_prepend(str(folder/'site'))
-        m.setenv('PYTHONPATH', str(folder/'site'), prepend=os.pathsep)
-        package('1.0', 2), numbers()
-        run_notebook(cells(), dict(data=str(folder/'numbers.txt')), folder/'run')
-        yield folder/'run', cells, package, numbers
+def made(tmp_path_factory):
+    with measured(tmp_path_factory.mktemp('measured')) as m: yield m
 
 
-def others(found): return {k: v for k,v in found.changed.items() if k!='llmbench'} # the sources may be worked on meanwhile
-
-
-def test_verify_says_identical(measured):
-    found = verify(measured[0])
+def test_verify_says_identical(made):
+    found = made.verify()
     assert found.status=='identical' and not others(found) and not found.moved
 
 
-@pytest.mark.parametrize('what, kind, said', [('code', 'code', 'code cell 5 changed: '), ('tolerance', 'code', r'\+result\(total=total\+1e-9\)'), ('package', 'packages', 'scale-of: 1.0 -> 2.0'), ('data', 'data', r'file \(file\): \w+ -> \w+'), ('seed', 'seed', 'its default is 1 now, it was 0')])
-def test_verify_finds_what_changed(measured, what, kind, said):
+FOUND = CHANGES|dict(tolerance=('code', r'\+result\(total=total\+1e-9\)', 'within tolerance', lambda m: m.cells('total+1e-9')))
+
+
+@pytest.mark.parametrize('what', FOUND)
+def test_verify_finds_what_changed(made, what):
     "A cell, a package's version, one byte of the data, the seed; each alone, and what moved."
-    run, cells, package, numbers = measured
-    if what=='code': cells('total*2')
-    if what=='tolerance': cells('total+1e-9')
-    if what=='package': package('2.0', 3)
-    if what=='data': numbers('5.')
-    if what=='seed': cells(seed=1)
-    try: found = verify(run)
-    finally: cells(), package('1.0', 2), numbers()
-    assert set(others(found))==({kind, 'llmbench'}-{'llmbench'}) and re.search(said, '\n'.join(found.changed[kind])), found
-    assert found.status==dict(tolerance='within tolerance', seed='identical').get(what, 'different')
-    if what in ('code', 'package', 'data'): assert found.moved[0]['name']=='total' and found.moved[0]['by']>1e-3
+    kind, said, status, change = FOUND[what]
+    found = made.verify(change)
+    assert set(others(found))=={kind} and re.search(said, '\n'.join(found.changed[kind])), found
+    assert found.status==status
+    if status=='different': assert found.moved[0]['name']=='total' and found.moved[0]['by']>1e-3
 
 
-def test_a_verification_that_is_stopped_says_nothing(measured):
-    run, cells = measured[:2]
-    cells("__import__('os').kill(__import__('os').getpid(), 15)")
-    try:
-        with pytest.raises(RunFailed, match='stopped: verify was ended by SIGTERM') as e: verify(run)
-    finally: cells()
+def test_a_verification_that_is_stopped_says_nothing(made):
+    with pytest.raises(RunFailed, match='stopped: verify was ended by SIGTERM') as e: made.verify(lambda m: m.cells("__import__('os').kill(__import__('os').getpid(), 15)"))
     assert e.value.record['status']=='stopped'
