@@ -78,7 +78,7 @@ def test_json_is_json(done):
         result = cli(*args, '--json')
         assert result.returncode in (0, 1) and json.loads(result.stdout), args
     rows = json.loads(cli('ls', folder, '--json').stdout)
-    assert [r['kind'] for r in rows]==['sweep']+['point']*3 and rows[0]['status']=='done' and len(json.loads(cli('ls', folder, 'kind=sweep', '--json').stdout))==1
+    assert [r['kind'] for r in rows]==['sweep']+['point']*3 and rows[0]['status']=='done' and all(len(json.loads(cli('ls', folder, 'kind=sweep', f'higher={no}', '--json').stdout))==1 for no in ('False', 'false'))
     assert 'nothing is left to do' in cli('resume', folder/'s').stdout
 
 
