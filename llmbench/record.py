@@ -17,7 +17,7 @@ from .batch import RunFailed, code_cells, placeless, run_notebook
 from .cells import hiding
 from .core import fingerprint, plain
 from .facts import RECORD_LINES, RUN_FOLDER, Hide
-from .index import true_status
+from .index import read_record, true_status
 from .parameters import check_parameters, parameters_of
 from .store import append_jsonl, file_hash, read_json
 
@@ -89,7 +89,7 @@ def run_record(folder)->dict:
     "The run.json of an executed notebook, with its true status and its folder."
     folder = Path(folder)
     if not (folder/'run.json').exists(): raise FileNotFoundError(f"{folder} is not a run (it has no run.json); `llmbench ls` lists the runs below a folder")
-    record = read_json(folder/'run.json')
+    record = read_record(folder/'run.json')
     if record.get('kind')!='notebook': raise ValueError(f"{folder} is not the run of a notebook but {record.get('kind') or 'a training run'}; give the folder that `llmbench run` wrote")
     return record|dict(status=true_status(record, folder), folder=str(folder))
 
