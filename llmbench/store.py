@@ -68,7 +68,11 @@ def read_jsonl(path)->list:
     path = Path(path)
     if not path.exists(): return []
     *lines, torn = path.read_text(encoding='utf-8').split('\n')
-    return [json.loads(l) for l in lines if l]
+    return [_line(path, n, l) for n,l in enumerate(lines, 1) if l]
+
+def _line(path, n, text):
+    try: return json.loads(text)
+    except ValueError as e: raise ValueError(f"{path}, line {n} is not JSON ({e}); it may have been cut or edited: remove that line") from e
 
 # %% ../nbs/02_store.ipynb #137ba95e
 def files_in(folder, above=()):
