@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['metrics', 'TAKES', 'scoring', 'value_of', 'over', 'Score', 'suits', 'kept_name', 'score', 'finite', 'label_codes',
-           'label_table', 'class_counts', 'rate_of', 'accepted', 'answer_texts', 'bits_per_byte', 'ratio', 'Difference',
-           'difference']
+           'label_table', 'class_counts', 'rate_of', 'accepted', 'answer_texts', 'bits_per_byte', 'ratio']
 
 # %% ../nbs/40_metrics.ipynb #484b72c4
 import math, warnings
@@ -331,60 +330,3 @@ def ratio(
     r, n = y.sum()/x.sum(), len(y)
     d = y-r*x
     return float(r), float(math.sqrt(n/(n-1)*(d*d).sum())/x.sum()) if n>1 else math.nan
-
-# %% ../nbs/40_metrics.ipynb #e4fee2da
-@dataclass(frozen=True)
-class Difference:
-    "A minus B with interval and p-value; negative favours A when smaller is better."
-    value:float    # in the metric's unit
-    lo:float       # interval at `level`
-    hi:float
-    p:float        # two-sided, of no difference
-    se_rows:float  # part of the standard error that comes from the rows
-    se_seeds:float # part that comes from the seeds; NaN with one seed
-    seeds:int
-    level:float
-
-    @property
-    def sure(self)->bool: return self.lo>0 or self.hi<0
-
-    def words(self, unit='bits per byte', digits=4):
-        "The result in words, for metrics where less is better; it can say that nothing can be said."
-        rng_ = f'{self.level:.0%} interval {self.lo:+.{digits}f} to {self.hi:+.{digits}f}, p = {self.p:.2g}'
-        if not self.sure: return f'within noise: {self.value:+.{digits}f} {unit} ({rng_})'
-        return f"{'better' if self.value<0 else 'worse'} by {abs(self.value):.{digits}f} {unit} ({rng_})"
-
-# %% ../nbs/40_metrics.ipynb #1b661fa0
-def difference(
-    a,              # (S, N) values of A: seeds x rows (nats, bits, points: the numerator)
-    b,              # (S, N) values of B on the same rows with the same seeds
-    size,           # (N,) weight of each row in the ratio (bytes), all > 0
-    groups=None,    # (N,) group of each row (source); None for one group
-    weights=None,   # {group: weight}, sum 1: the target is their weighted mean; None weighs groups equally
-    level:float=.95
-)->Difference:
-    "Paired difference of two recipes on a weighted mean over groups of ratios, with rows and seeds both counted as random."
-    a, b, size = np.atleast_2d(np.asarray(a, float)), np.atleast_2d(np.asarray(b, float)), np.asarray(size, float)
-    if a.shape!=b.shape or a.shape[1]!=len(size):
-        raise ValueError(f"difference: A is {a.shape}, B is {b.shape} (seeds x rows) and there are {len(size)} row sizes; pair the same seeds and the same rows")
-    groups = np.zeros(len(size), int) if groups is None else np.asarray(groups)
-    names = sorted(set(groups.tolist()))
-    w = {g: 1/len(names) for g in names} if weights is None else weights
-    lost = sorted(g for g,v in w.items() if v>0 and g not in names)
-    if lost: raise ValueError(f"difference: the target weighs {lost}, but no row belongs to it; rows have {names}")
-    per = {g: ratio((a-b)[:, groups==g].mean(0), size[groups==g]) for g in names}
-    value = sum(w.get(g, 0)*per[g][0] for g in names)
-    rows = math.sqrt(sum((w.get(g, 0)*per[g][1])**2 for g in names if w.get(g, 0)>0))
-    seed_values = [sum(w.get(g, 0)*(a-b)[s, groups==g].sum()/size[groups==g].sum() for g in names) for s in range(len(a))]
-    return _combine(value, rows, seed_values, len(size)-len(names), level)
-
-def _combine(value, se_rows, seed_values, df_rows, level):
-    from scipy.stats import t
-    S = len(seed_values)
-    se_seeds = float(np.std(seed_values, ddof=1)/math.sqrt(S)) if S>1 else math.nan
-    parts = [(se_rows, max(1, df_rows))] + ([(se_seeds, S-1)] if S>1 else [])
-    var = sum(s*s for s,_ in parts)
-    if var==0: return Difference(value, value, value, float(value==0), se_rows, se_seeds, S, level)
-    df = var**2/sum(s**4/d for s,d in parts if s>0)
-    half = t.ppf((1+level)/2, df)*math.sqrt(var)
-    return Difference(value, value-half, value+half, float(2*t.sf(abs(value)/math.sqrt(var), df)), se_rows, se_seeds, S, level)

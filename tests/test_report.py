@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from llmbench.core import rng
-from llmbench.metrics import difference, metrics
+from llmbench.metrics import metrics, ratio
 from llmbench.report import Report
 from llmbench.scored import Scored, scored_rows
 from llmbench.shares import mcnemar_p, tango
@@ -134,6 +134,7 @@ def test_groups_of_few_and_of_many_rows_are_joined_in_a_target():
     assert t.p['target']<.01 and t.lo['target']>0 and np.isfinite(t.lo['few']) and t.rows['target']==90
 
 def test_documents_agree_with_the_formula_of_a_ratio():
+    from scipy.stats import t as student
     rows = []
     for c,gain in (('a', 0), ('b', .03)):
         for seed in range(3):
@@ -144,8 +145,12 @@ def test_documents_agree_with_the_formula_of_a_ratio():
     rows = pd.concat(rows)
     c = Report(rows).compare('b', 'a', groups=['target']).iloc[0]
     wide = lambda n: rows[rows.candidate==n].pivot(index='doc', columns='seed', values='nll').T.to_numpy()/math.log(2)
-    d = difference(wide('b'), wide('a'), rows.bytes[:150].to_numpy())
-    assert math.isclose(c.difference, d.value, rel_tol=1e-9) and d.lo<c.difference<d.hi and .4<(c.hi-c.lo)/(d.hi-d.lo)<1.3 # seeds of both runs together: more degrees of freedom
+    d, size = wide('b')-wide('a'), rows.bytes[:150].to_numpy()
+    value, of_rows = ratio(d.mean(0), size)                                 # documents: the residuals of a ratio; seeds: their spread; together with Welch and Satterthwaite's degrees of freedom
+    parts = [(of_rows, len(size)-1), (np.std(d.sum(1)/size.sum(), ddof=1)/math.sqrt(len(d)), len(d)-1)]
+    var = sum(se**2 for se,_ in parts)
+    half = student.ppf(.975, var**2/sum(se**4/df for se,df in parts))*math.sqrt(var)
+    assert math.isclose(c.difference, value, rel_tol=1e-9) and .4<(c.hi-c.lo)/(2*half)<1.3                                # seeds of both runs together: more degrees of freedom
 
 def test_pulls_and_corrections_against_libraries():
     from scipy.stats import false_discovery_control
