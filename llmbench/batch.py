@@ -73,7 +73,7 @@ class _Working(Execution):
         self.tell()
 
     def see_code(self):
-        state = git_state(Path(self.record['notebook_path']).parent)
+        state = git_state(Path(self.record['notebook_path']).parent, patience=.8*FACTS) # so that a short run need not wait for longer
         if self.late: return
         if why := state.pop('note', None): self.note(why)
         patch = state.pop('patch', '')
