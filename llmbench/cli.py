@@ -146,8 +146,8 @@ def _sweep_rows(folder, only):
     for s in find_sweeps(folder):
         row = dict.fromkeys(k for k in COLUMNS if k not in ('said', 'stamp', 'changed'))|dict(run=str(s.folder), folder=os.path.relpath(s.folder, folder), kind='sweep', name=s.folder.name)
         try: about = s.about; row |= dict(status=s.status, **{k: about.get(k) for k in ('started', 'seconds', 'host', 'pid')})
-        except (ValueError, OSError) as e: about = {}; row |= dict(status='broken', error=str(e))
-        if all(row[k]==v if k in row else about.get(k)==v for k,v in only.items()): rows.append(row)
+        except (ValueError, OSError) as e: about = dict(kind='sweep'); row |= dict(status='broken', error=str(e))
+        if about.get('kind')=='sweep' and all(row[k]==v if k in row else about.get(k)==v for k,v in only.items()): rows.append(row)
     return rows
 
 def opt_ls(v):
@@ -162,6 +162,7 @@ def cmd_show(a):
     if not (folder/'run.json').exists() and (folder/'sweep.json').exists():
         from llmbench.sweep import Sweep
         s = Sweep(folder)
+        if s.about.get('kind')!='sweep': raise ValueError(f"{folder/'sweep.json'} was written by another program: `llmbench ls FOLDER` lists sweeps and runs below a folder")
         a.code = CODES.get(s.status, DONE)
         return as_json(dict(status=s.status, **{k: v for k,v in s.about.items() if k not in ('environment', 'status')}, best=s.best)) if a.json else f"{s!r}\n{s.table().to_string(index=False)}"
     if not (folder/'run.json').exists(): raise FileNotFoundError(f"{folder} is not a run (it has no run.json); `llmbench ls FOLDER` lists the runs below a folder")
@@ -252,7 +253,7 @@ def _sweep_goes_on(a, folder):
     from llmbench.sweep import Sweep
     s = Sweep(folder)
     if s.status=='done': return as_json(dict(folder=str(folder), status='done', counts=s.counts())) if a.json else f'{s!r}: nothing is left to do'
-    words = shlex.split(s.about['command']) if 'cwd' in s.about else []
+    words = shlex.split(s.about['command']) if 'cwd' in s.about and len(s.about['command'])<2000 else [] # a longer one was cut
     if words[1:2]!=['sweep']: raise ValueError(f"{folder} is a sweep ({s.status}): what began it goes on with it, what is done is not done again: {s.about.get('command') or 'llmbench sweep ... -o '+str(folder)}")
     line = [*_given_again([w for w in words[1:] if w!='--again'], pairs(a.param)), '-o', str(folder.absolute())]
     argv, sys.argv = sys.argv, [words[0], *line]                     # the record of it is that of the sweep
