@@ -53,7 +53,7 @@ def test_help_starts_at_once():
     code = "import sys; from llmbench.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint([m for m in ('numpy', 'pandas', 'torch', 'papermill', 'pyarrow', 'daft') if m in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip().endswith('[]')
     spent = []
-    for _ in range(5):
+    for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert subprocess.run([LLMBENCH, '--help'], capture_output=True).returncode==0
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -74,24 +74,65 @@ def test_json_is_json(done):
     folder, said = done
     assert said['best']['value']==2 and [p['value'] for p in said['points']]==[2, 4, 6] and said['counts']=={'done': 3}
     point = folder/'s'/said['points'][0]['folder']
-    for args in (['ls', folder], ['ls', folder, 'status=done'], ['show', folder/'s'], ['show', point], ['report', folder/'s'], ['run', 'prepare', '--list'], ['doctor'], ['lab'], ['completion', 'bash']):
+    for args in (['ls', folder], ['ls', folder, 'status=done'], ['show', folder/'s'], ['show', point], ['report', folder/'s'], ['run', 'prepare', '--list'], ['lab'], ['completion', 'bash']):
         result = cli(*args, '--json')
-        assert result.returncode in (0, 1) and json.loads(result.stdout), args
+        assert result.returncode==0 and json.loads(result.stdout), args
     rows = json.loads(cli('ls', folder, '--json').stdout)
     assert [r['kind'] for r in rows]==['sweep']+['point']*3 and rows[0]['status']=='done' and all(len(json.loads(cli('ls', folder, 'kind=sweep', f'higher={no}', '--json').stdout))==1 for no in ('False', 'false'))
     assert 'nothing is left to do' in cli('resume', folder/'s').stdout
 
 
-def test_a_reader_who_has_enough_is_no_error(done):
+WRONG = dict(run=['nothing'], sweep=[], ls=['nowhere'], show=['nowhere'], diff=['a', 'b'], verify=['nowhere'], resume=['nowhere'], replay=['nowhere'], report=['nowhere'], dashboard=['nowhere'], data=['show', 'nowhere'],
+             mix=['plan', 'nowhere'], law=['nowhere.csv'], new=['a job'], doctor=['--deep'], lab=None, completion=['no-shell'])
+
+
+@pytest.mark.parametrize('verb', VERBS)
+def test_every_verb_says_in_json_what_is_wrong(verb, tmp_path):
+    if WRONG[verb] is None: return # it takes whatever it is given
+    for line in ([verb, *WRONG[verb], '--json'], [verb, '--json', *WRONG[verb]]):
+        result = cli(*line, cwd=tmp_path)
+        assert result.returncode==2 and result.stderr and json.loads(result.stdout)['code']==2 and json.loads(result.stdout)['error'].strip() in result.stderr, line
+
+
+def test_one_bad_file_hides_no_other(tmp_path):
+    def put(name, file='run.json', **record): write_json(tmp_path/name/file, record)
+    put('done', kind='notebook', notebook='job', status='done', results=dict(loss=3.5))
+    put('failed', kind='notebook', notebook='job', status='failed')
+    put('stopped', 'sweep.json', kind='sweep', status='stopped', where='slurm', higher=False)
+    put('foreign', 'sweep.json', method='bayes')
+    put('dead', kind='notebook', status='running', pid=2**22-1, host=os.uname().nodename, started=0.)
+    for name, text in dict(list='[1]', torn='{"kind').items(): (tmp_path/name).mkdir(); (tmp_path/name/f"{'sweep' if name=='torn' else 'run'}.json").write_text(text)
+    (tmp_path/'dead'/'metrics.jsonl').write_text('{"loss": 2}\n\0\0\n{"loss": 1.5}\n')                 # the power went
+    (tmp_path/'stopped'/'points.jsonl').write_text('')
+    (tmp_path/'done'/'page.html').write_text('')
+    rows = json.loads(cli('ls', tmp_path, '--json').stdout)
+    assert {Path(r['run']).name: r['status'] for r in rows}==dict(done='done', failed='failed', stopped='stopped', dead='dead', list='broken', torn='broken')
+    named = lambda *line: [Path(r['run']).name for r in json.loads(cli('ls', *line, '--json', cwd=tmp_path.parent).stdout)]
+    assert named(tmp_path, 'where=slurm')==['stopped'] and sorted(named(tmp_path, '--where', 'loss<4'))==['dead', 'done']
+    tmp_path.rename(tmp_path.parent/'runs')
+    try:
+        assert named('status=done')==['done'] and 'no condition' in cli('ls', tmp_path.parent/'runs', 'done').stderr and "'index'" in cli('ls', tmp_path.parent/'runs', 'index=3').stderr
+        asked = lambda verb, name, *more: cli(verb, name, *more, cwd=tmp_path.parent/'runs')
+        assert [asked('show', n).returncode for n in ('done', 'failed', 'stopped', 'dead', 'list', 'torn', 'foreign')]==[0, 1, 3, 3, 2, 2, 2] and json.loads(asked('show', 'dead').stdout)['last']==dict(loss=1.5)
+        assert all('run.json holds a list' in asked(*line).stderr for line in (['show', 'list'], ['verify', 'list'], ['resume', 'list'], ['replay', 'list'], ['diff', 'list', 'done'], ['report', 'list']))
+        told = {n: asked('report', n).stderr for n in ('done', 'failed', 'nothing')}
+        assert 'done/page.html' in told['done'] and 'mixture_search' not in told['done'] and 'llmbench resume failed' in told['failed'] and 'llmbench run mixture_search -o nothing' in told['nothing']
+    finally: (tmp_path.parent/'runs').rename(tmp_path)
+
+
+def test_a_reader_who_has_enough_is_no_error_and_a_full_disk_is_one(done):
     ours, other = os.pipe()
     os.close(ours)
     result = subprocess.run([LLMBENCH, 'ls', done[0], '--json'], stdout=other, stderr=subprocess.PIPE, text=True)
     os.close(other)
     assert (result.returncode, result.stderr)==(0, '')
+    with open('/dev/full', 'w') as full: result = subprocess.run([LLMBENCH, 'ls', done[0]], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode==1 and result.stderr=='llmbench ls: what it says could not be written: No space left on device\n'
+    assert subprocess.run([LLMBENCH, 'run', '--help'], capture_output=True, env={**os.environ, 'PYTHONIOENCODING': 'ascii'}).returncode==0 # has a dot that ASCII has not
 
 
 @pytest.mark.parametrize('args, code, said', [
-    (['ls', 'no-such-folder'], 2, 'no-such-folder'), (['show', '.'], 2, 'not a run'), (['run', 'prepar'], 2, "Did you mean 'prepare'"), (['nonsense'], 2, 'invalid choice'), (['sweep', 'prepare'], 2, '-s NAME=VALUES'),
+    (['ls', 'no-such-folder'], 2, 'no-such-folder'), (['show', '.'], 2, 'not a run'), (['run', 'prepar'], 2, "Did you mean 'prepare'"), (['nonsense'], 2, 'invalid choice'), (['swep'], 2, "Did you mean 'sweep'?"), (['run', 'prepare', '-f', '.'], 2, 'is a folder: give a file'), (['sweep', 'prepare', '-s', 'vocab=512', '-n', '0'], 2, 'n=0'), (['sweep', 'prepare'], 2, '-s NAME=VALUES'),
     (['sweep', 'prepare', '-s', 'vocabs=1,2'], 2, "Did you mean 'vocab'"), (['run', 'prepare', '-f', 'none.yaml'], 2, 'none.yaml'), (['new', 'a job'], 2, 'no name'), (['verify', 'nowhere'], 2, 'nowhere'),
     (['sweep', 'prepare', '-s', 'vocab=5..2'], 2, '1e-4..1e-2 log'), (['sweep', 'prepare', '-s', 'vocab=512', '--retries', '-1'], 2, 'retries=-1'), (['verify', 'nowhere', '-o', 's4://bucket/x'], 2, 's3'), (['run', 'prepare', '-o', 's4://bucket/x'], 2, 's3')])
 def test_wrong_commands_say_what_to_do(args, code, said, tmp_path):
@@ -108,8 +149,10 @@ def test_exit_codes_tell_failed_from_stopped(tmp_path):
     assert failed.returncode==1 and 'exit code 4' in failed.stdout and '[hf_token hidden]' in failed.stdout, failed.stderr
     assert [len(p['attempts']) for p in map(read_json, (tmp_path/'s').rglob('point.json'))]==[1]*3 # 75 asks for another try; --retries 0 says no
     again = cli('resume', tmp_path/'s')
-    assert again.returncode==2 and 'is a sweep (failed)' in again.stderr and 'hf_token=[hf_token hidden]' in again.stderr
-    assert not [p for p in [failed.stdout, failed.stderr, again.stderr, *(p.read_text() for p in (tmp_path/'s').rglob('*') if p.is_file())] if 'eyes-of-others' in p]
+    assert again.returncode==2 and 'give it again with -p hf_token=' in again.stderr
+    on = cli('resume', tmp_path/'s', '-p', 'hf_token=not-for-the-eyes-of-others', cwd='/') # wherever it is called
+    assert on.returncode==1 and '[hf_token hidden]' in on.stdout and sorted(len(p['attempts']) for p in map(read_json, (tmp_path/'s').rglob('point.json')))==[1, 2, 2], on.stderr
+    assert not [p for p in [failed.stdout, failed.stderr, again.stderr, on.stdout, on.stderr, *(p.read_text() for p in (tmp_path/'s').rglob('*') if p.is_file())] if 'eyes-of-others' in p]
     write_json(tmp_path/'dead'/'run.json', dict(kind='notebook', status='running', pid=2**22-1, host=os.uname().nodename, started=0.))
     shown = cli('show', tmp_path/'dead')
     assert shown.returncode==3 and json.loads(shown.stdout)['status']=='dead'
