@@ -220,7 +220,7 @@ def _batches(trees, size, prefix, pack):
         yield some
         a += len(some)
 
-def _tensor(model, x, dtype=None):
+def _tensor(model, x):
     import torch
     return torch.as_tensor(np.asarray(x), device=next(model.parameters()).device)
 

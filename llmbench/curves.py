@@ -276,7 +276,7 @@ def samples_of(folder, run, most:int=200)->list: # most: rows of each task
     for r in _lines(Path(folder)/'samples.jsonl'): out.append(dict(run=run, key=f"sample {r.get('prompt')}", prompt=str(r.get('prompt')), text=str(r.get('text')), step=r.get('step'), target=r.get('target')))
     for p in scored_folders(folder):
         meta = read_json(p/'meta.json') if (p/'meta.json').exists() else {}
-        if meta.get('kind') in TEXT_KINDS: out += _answers(p, meta, run, most)
+        if meta.get('kind') in TEXT_KINDS: out += _answers(p, run, most)
     return out
 
 def _lines(path):
@@ -287,7 +287,7 @@ def _lines(path):
             if isinstance(r, dict): tail.append(r)
     return tail
 
-def _answers(p, meta, run, most):
+def _answers(p, run, most):
     import pandas as pd
     rows = pd.read_parquet(p/'rows.parquet')
     if 'answer' not in rows: return []
@@ -298,7 +298,7 @@ def _answers(p, meta, run, most):
 def _tasks(runs, names:list)->tuple: # rows of Report's table as dicts, what could not be read
     "The scored tasks of runs with intervals; each task is compared on its own, so that one that cannot be read hides no other."
     from llmbench.report import Report
-    from llmbench.tasks import Scored
+    from llmbench.scored import Scored
     found, out, trouble = {}, [], []
     for k in names:
         for p in scored_folders(runs.folder/runs.row(k)['folder']): found.setdefault(p.name, {})[k] = p

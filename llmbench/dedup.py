@@ -330,14 +330,14 @@ def _sorted_sets(read, wanted):
     with ThreadPoolExecutor(cores()) as pool: list(pool.map(work, np.array_split(np.flatnonzero(wanted), cores())))
     return grams, read.begin, end
 
-def _checked_options(similarity, ngram, bucket, cap):
+def _checked_options(ngram, bucket, cap):
     if ngram<1 or bucket<1: raise ValueError(f"near_duplicates: ngram={ngram} and bucket={bucket} must be at least 1")
     if cap<2: raise ValueError(f"near_duplicates: cap={cap} documents in a cluster; at least 2, or no copy could ever be dropped")
 
 def _near(corpus, room, similarity=0.8, ngram=5, num_hashes=128, recall=0.98, bucket=500, cap=10_000, keep='longest'):
     "(docs, order of rank, kept, score, facts) of a search for near copies; `kept` and `score` in order of rank."
     bands, rows = bands_rows(similarity, num_hashes, recall)
-    _checked_options(similarity, ngram, bucket, cap)
+    _checked_options(ngram, bucket, cap)
     read = _read(corpus, keep, ngram, bands, rows, room)
     def matches():
         kept, score, facts = _matches(lambda j: read.keys[j][read.order], bands, len(corpus), lambda wanted: _sorted_sets(read, wanted), similarity, bucket, cap, room)

@@ -84,7 +84,7 @@ class NearIndex:
     ):
         "An empty index; its settings stay."
         if Path(folder).exists() and any(Path(folder).iterdir()): raise FileExistsError(f"{folder} is not empty; NearIndex(folder) opens an index that is there")
-        _checked_options(similarity, ngram, bucket, cap)
+        _checked_options(ngram, bucket, cap)
         pd, (bands, rows) = need('pandas'), bands_rows(similarity, num_hashes, recall)
         docs = pd.DataFrame({'id': pd.Series(dtype=str), 'source': pd.Series(dtype=str), 'size': pd.Series(dtype='int64'), 'cluster_size': pd.Series(dtype='int64')})
         copies = pd.DataFrame({'id': pd.Series(dtype=str), 'kept': pd.Series(dtype=str), 'similarity': pd.Series(dtype=float), 'fold': pd.Series(dtype='uint64')})

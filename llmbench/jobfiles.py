@@ -9,10 +9,10 @@ __all__ = ['ARROW', 'KEPT', 'is_remote', 'Arrow', 'Fsspec', 'fetched', 'Mirror',
 import contextlib, importlib.util, json, re, shutil, socket, sys, tempfile, threading, time
 from pathlib import Path
 
-from .batch import find_notebook, run_names
 from .core import did_you_mean, fingerprint, need
 from .facts import Hide
 from .far import located
+from .parameters import find_notebook, run_names
 
 # %% ../nbs/61a_jobfiles.ipynb #1efed8e9
 ARROW = dict(s3='boto3', gs='gcsfs', gcs=None, abfs=None, abfss=None) # kinds of address that Arrow knows -> the package with which papermill does them

@@ -60,7 +60,7 @@ def _winograd(r):
     return dict(r, text=r['text'], text_pair=f"{t['span2_text']} = {t['span1_text']}")
 
 _pair = lambda a, b, question: f'{{{a}}}\n{{{b}}}\n{question}'
-_yes, _true, _mnli = {'0': 'no', '1': 'yes'}, {'0': 'yes', '1': 'no'}, {'entailment': 'yes', 'neutral': 'maybe', 'contradiction': 'no'}
+_yes, _mnli = {'0': 'no', '1': 'yes'}, {'entailment': 'yes', 'neutral': 'maybe', 'contradiction': 'no'}
 _two = lambda a, b, **more: dict(text=a, text_pair=b, label=more.pop('label', 'label'), **more)
 _zh = dict(delimiter='', between='\n\n')
 

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from .core import fingerprint, plain
-from .index import BEAT, process_lives, true_status # noqa: F401
+from .index import BEAT, true_status
 from .ranks import is_first, ranks
 from .recipe import Recipe
 from .store import append_jsonl, read_json, read_jsonl, whole, write_json

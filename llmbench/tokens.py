@@ -51,12 +51,12 @@ def open_tokenizer(
     "A tokenizer from wherever it is; forms other than `tokenizer.json` are converted by transformers."
     from tokenizers import Tokenizer
     if isinstance(what, Tokenizer): return _as_text(what)
-    if hasattr(what, 'backend_tokenizer') or hasattr(what, 'get_vocab'): return _from_transformers(what, what)
+    if hasattr(what, 'backend_tokenizer') or hasattr(what, 'get_vocab'): return _from_transformers(what)
     path = Path(what)
     if path.suffix=='.model' and path.is_file(): return _as_text(sentencepiece_tokenizer(path))
     if path.is_dir() and not (path/'tokenizer.json').exists() and any((path/f).exists() for f in _OTHER_FORMS): return _from_folder(path)
     if path.is_dir(): path = path/'tokenizer.json'
-    if not path.exists() and re.fullmatch(r'[\w.-]+/[\w.-]+', str(what)) and not path.parent.exists(): return _from_transformers(_load(str(what)), what)
+    if not path.exists() and re.fullmatch(r'[\w.-]+/[\w.-]+', str(what)) and not path.parent.exists(): return _from_transformers(_load(str(what)))
     if not path.exists(): raise FileNotFoundError(f"no tokenizer at {path}; make one with train_tokenizer(corpus, folder=...)")
     try: return _as_text(Tokenizer.from_file(str(path)))
     except Exception as e: raise ValueError(f"{path} is not a tokenizer that the tokenizers library can read ({e}); remove it and train again") from e
@@ -67,7 +67,7 @@ _OTHER_FORMS = ('tokenizer_config.json', 'vocab.txt', 'vocab.json', *_SPM)
 def _from_folder(path):
     "By transformers if its configuration says which class it is, else the SentencePiece model in it."
     alone = None if (path/'tokenizer_config.json').exists() else next((path/f for f in _SPM if (path/f).exists()), None)
-    return _as_text(sentencepiece_tokenizer(alone)) if alone else _from_transformers(_load(str(path)), path)
+    return _as_text(sentencepiece_tokenizer(alone)) if alone else _from_transformers(_load(str(path)))
 
 def _load(name):
     "A tokenizer by transformers, from a folder or from the hub; code that comes with it is never run."
@@ -75,7 +75,7 @@ def _load(name):
     except (OSError, ValueError, ImportError) as e:
         raise ValueError(f"open_tokenizer: transformers cannot load {name!r} ({(str(e).splitlines() or [type(e).__name__])[0]}); give a tokenizer.json, or a folder of a model") from e
 
-def _from_transformers(tokenizer, name):
+def _from_transformers(tokenizer):
     "The fast tokenizer inside one of transformers; a slow one is converted."
     if getattr(tokenizer, 'backend_tokenizer', None) is not None: return _as_text(tokenizer.backend_tokenizer)
     from transformers.convert_slow_tokenizer import convert_slow_tokenizer
