@@ -18,8 +18,10 @@ def rule(
 ):
     "A stopping rule as a function of a point's rows and of the other points' rows."
     if text is None or callable(text): return text
-    first, *rest = text.split()
-    if first=='halving': return halving(*[w for w in rest if w not in ('higher', 'lower')][:1], higher='higher' in rest)
+    if text.split()[:1]==['halving']:
+        metric = [w for w in text.split()[1:] if w not in ('higher', 'lower')]
+        if len(metric)>1 or not all(re.fullmatch(r'[\w./-]+', w) for w in metric): raise ValueError(f"stop={text!r}: write 'halving', 'halving METRIC' or 'halving METRIC higher'; its steps are given in Python, as stop=halving('loss', first=10, factor=3)")
+        return halving(*metric, higher='higher' in text.split())
     parts = [_condition(p.strip()) for p in re.split(r'\bor\b', text)]
     return lambda rows, others: next((reason for p in parts if (reason := p(rows))), None)
 
@@ -28,12 +30,14 @@ def _condition(text):
     if not m: raise ValueError(f"stop={text!r}: write METRIC > NUMBER after N steps, like 'loss > 5 after 100 steps', 'loss is nan', 'halving', or give a function")
     name, sign, bound, after = m[1], m[2], m[3] and float(m[3]), int(m[4] or 0)
     def met(rows):
-        row = next((r for r in reversed(rows) if name in r), None)
-        if row is None or row.get('step', 0)<after: return
+        row = next((r for r in reversed(rows) if name in r and (r[name] is None or isinstance(r[name], (int, float)))), None)
+        if row is None or _step(row)<after: return
         x = row[name]
         bad = x is None or not math.isfinite(x)
-        if bad if sign is None else bad or COMPARE[sign](x, bound): return f"{name} was {'not finite' if bad else number(float(x))} at step {row.get('step', 0)} ({text})"
+        if bad if sign is None else bad or COMPARE[sign](x, bound): return f"{name} was {'not finite' if bad else number(float(x))} at step {_step(row)} ({text})"
     return met
+
+def _step(row): return s if isinstance(s := row.get('step'), (int, float)) else 0
 
 def halving(
     metric:str='loss',
@@ -42,9 +46,10 @@ def halving(
     higher:bool=False # more is better
 ):
     "Successive halving without waiting: at each rung a point goes on if it is among the best 1/factor of those that have been there (Li et al. 2020, arXiv:1810.05934)."
-    def at(rows, rung): return next((r[metric] for r in rows if r.get('step', 0)>=rung and r.get(metric) is not None), None)
+    if first<1 or factor<2: raise ValueError(f"halving: first={first}, factor={factor}; the first cut is at step 1 or later, and one of 2 or more goes on")
+    def at(rows, rung): return next((r[metric] for r in rows if _step(r)>=rung and isinstance(r.get(metric), (int, float))), None)
     def met(rows, others):
-        rung, top = first, max((r.get('step', 0) for r in rows), default=0)
+        rung, top = first, max(map(_step, rows), default=0)
         while rung<=top:
             mine, there = at(rows, rung), [x for o in others if (x := at(o, rung)) is not None]
             if mine is not None and len(there)+1>=factor:

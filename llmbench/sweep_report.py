@@ -15,10 +15,9 @@ from .sweep import Sweep
 
 # %% ../nbs/60f_sweep_report.ipynb #4e535aca
 def varied(s:Sweep)->tuple:
-    "The table of a sweep, the parameters that are not the same everywhere, and the column of the result."
-    t = s.table()
-    goal = s.about['goal'] or 'value'
-    names = [k for p in s.points() for k in p['parameters']]
+    "The table of a sweep, the columns of parameters that are not the same everywhere, and the column of the result."
+    t, goal, column = s.table(), s.goal, s.columns()
+    names = [column(k) for p in s.points() for k in p['parameters']]
     return t, [k for k in dict.fromkeys(names) if t[k].astype(str).nunique()>1], goal
 
 def _numeric(v):
@@ -36,8 +35,9 @@ def matters(s:Sweep):
     if len(done)<3: return pd.DataFrame(columns=['parameter', 'rho', 'p', 'points', 'best'])
     best = done.loc[done[goal].idxmax() if s.about['higher'] else done[goal].idxmin()]
     def row(k):
-        r = spearmanr(done[k], done[goal]) if _numeric(done[k]) and done[k].nunique()>1 and done[goal].nunique()>1 else None
-        return dict(parameter=k, rho=None if r is None else float(r.statistic), p=None if r is None else float(r.pvalue), points=len(done), best=best[k] if not _numeric(done[k]) else float(best[k]))
+        have = done[done[k].notna()]                                          # a point may leave a parameter at its default
+        r = spearmanr(have[k], have[goal]) if _numeric(have[k]) and have[k].nunique()>1 and have[goal].nunique()>1 else None
+        return dict(parameter=k, rho=None if r is None else float(r.statistic), p=None if r is None else float(r.pvalue), points=len(have), best=None if best[k] is None or best[k]!=best[k] else best[k] if not _numeric(done[k]) else float(best[k]))
     return pd.DataFrame([row(k) for k in names]).sort_values('rho', key=lambda v: -v.abs().fillna(-1)).reset_index(drop=True)
 
 # %% ../nbs/60f_sweep_report.ipynb #14ddbf27
@@ -57,7 +57,7 @@ def plot_sweep(s:Sweep):
             x = part[k] if _numeric(t[k]) else part[k].astype(str)
             fig.add_trace(go.Scatter(x=x, y=part[goal], mode='markers', name=status, legendgroup=status, showlegend=i==0 and len(part)>0, customdata=part.point, marker=dict(symbol=symbol, color=PALETTE[0], size=8),
                                      hovertemplate=f'point %{{customdata}}<br>{k} %{{x}}<br>{goal} %{{y}}<extra></extra>'), **at)
-        if best: fig.add_trace(go.Scatter(x=[best['parameters'].get(k) if _numeric(t[k]) else str(best['parameters'].get(k))], y=[best['value']], mode='markers', name='best', legendgroup='best', showlegend=i==0,
+        if best: fig.add_trace(go.Scatter(x=[x if _numeric(t[k]) else str(x) for x in t[k][t.point==best['number']]], y=[best['value']], mode='markers', name='best', legendgroup='best', showlegend=i==0,
                                           marker=dict(symbol='star', color=PALETTE[1], size=13), hovertemplate=f"best: point {best['number']}<extra></extra>"), **at)
         fig.update_xaxes(title_text=k, type='log' if _wide(t[k]) else None, **at)
     for r in range(rows): fig.update_yaxes(title_text=goal, row=r+1, col=1)
@@ -85,9 +85,10 @@ def _dimension(name, v):
 def sweep_summary(s:Sweep)->list:
     "A sweep in a few lines."
     r, counts, best = s.about, s.counts(), s.best
-    goal = r['goal'] or 'value'
+    goal = r.get('goal') or 'value'
     lines = [f"{sum(counts.values())} points of {r['job']['name']}: "+', '.join(f'{n} {k}' for k,n in counts.items())+(f" in {duration(r['seconds'])}" if 'seconds' in r else '')]
     if best: lines.append(f"best {goal} {number(best['value'], 6)} at "+', '.join(f'{k}={v}' for k,v in best['parameters'].items())+f" (point {best['number']}, points/{best['id']})")
+    if s.lack: lines.append(s.lack)
     again = sum(len(p['attempts'])>1 for p in s.points())
     if again: lines.append(f'{again} points were tried more than once')
     return lines
@@ -98,7 +99,7 @@ def report_sweep(
 )->Path:
     "Write the page of a sweep."
     out, t = Path(out or s.folder/'report.html'), s.table()
-    goal, lines = s.about['goal'] or 'value', sweep_summary(s)
+    goal, lines = s.goal, sweep_summary(s)
     shown = t[goal].notna().any() and varied(s)[1]
     blocks = ['<ul>'+''.join(f'<li>{esc(l)}</li>' for l in lines)+'</ul>']
     if shown: blocks += ['<h2>Which parameter matters</h2>', matters(s), plot_sweep(s), plot_parallel(s)]
