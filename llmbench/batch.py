@@ -10,10 +10,12 @@ __all__ = ['EXIT', 'PAUSE', 'FACTS', 'BALLAST', 'Stopped', 'said', 'placeless', 
 import contextlib, json, math, os, re, resource, shutil, signal, socket, sys, threading, time
 from pathlib import Path
 
+import numpy as np
+
 from .core import fingerprint, plain
-from .engine import SAVE, Execution, execute, tidy
+from .engine import SAVE, Execution, execute, lock_file, tidy
 from .facts import RECORD_LINES, Energy, Hide, accelerators, cost_of, git_state, memory_kills, memory_limit, price, settings, together, watts_of
-from .index import read_record, true_status
+from .index import process_mark, read_record, true_status
 from .parameters import check_parameters, find_notebook, parameters_of, run_folder, run_names, typed # noqa: F401
 from .run import code_hash, environment, packages
 from .show import Live, in_notebook
@@ -47,7 +49,7 @@ class _Working(Execution):
         self.write()
         (self.folder/'.ballast').write_bytes(os.urandom(BALLAST))
         read, self.pipe = os.pipe()
-        for work,given in ((self.beat, ()), (self.copy, (read,)), (self.describe, ())):
+        for work,given in ((self.show, ()), (self.beat, ()), (self.copy, (read,)), (self.describe, ())):
             self.threads.append(threading.Thread(target=work, args=given, daemon=True))
             self.threads[-1].start()
 
@@ -95,8 +97,14 @@ class _Working(Execution):
             if last: return
 
     def beat(self):
-        "What goes on while a cell computes; of what fails here the record tells, and nothing ends by it."
-        k, todo = 0, ((1, self.draw), (1, self.save), (4, self.look), (10, (self.folder/'alive').touch))
+        "What goes on while a cell computes."
+        self.repeat((1, self.save), (4, self.look), (10, (self.folder/'alive').touch))
+
+    def show(self): self.repeat((1, self.draw))                      # waits if nobody reads what it writes
+
+    def repeat(self, *todo):                                         # (every how many half seconds, what)
+        "Of what fails here the record tells, and nothing ends by it."
+        k = 0
         while not self.over.wait(.5):
             k += 1
             for _,do in (o for o in todo if k%o[0]==0):
@@ -105,7 +113,7 @@ class _Working(Execution):
                     if (said := f'{type(e).__name__}: {e}') not in self.notes: self.note(said)
 
     def save(self):
-        if self.manager and time.time()-self.manager.saved>SAVE: self.manager.write()
+        if self.manager and time.monotonic()-self.manager.saved>SAVE: self.manager.write()
 
     def look(self):
         self.energy.look()
@@ -136,7 +144,7 @@ class _Working(Execution):
         try:
             if self.held: self.say('\n')
             if self.manager: self.count()
-            self.draw(last=True)
+            if not self.threads or not self.threads[0].is_alive(): self.draw(last=True)
         except Exception as e: self.note(f'{type(e).__name__}: {e}') # no room, or a terminal that is gone
         for name in ('.progress', 'alive'): (self.folder/name).unlink(missing_ok=True)
 
@@ -170,7 +178,7 @@ def _why(e, run)->tuple:
     if run.exited: return 'failed', 'exit 0', run.exited
     if hasattr(e, 'ename'):                                          # a cell raised it
         text, at = f'{e.ename}: {e.evalue}', f'cell {e.exec_count}: '
-        if e.ename=='KeyboardInterrupt': return 'stopped', 'SIGINT', f'{at}the kernel was interrupted'
+        if e.ename=='KeyboardInterrupt' or text=='CancelledError: ': return 'stopped', 'SIGINT', f'{at}the kernel was interrupted' # an `await` ends so
         return 'failed', 'out of memory' if _MEMORY.search(text) else 'disk full' if _DISK.search(text) else 'error', at+text
     dead = type(e).__name__=='DeadKernelError' or 'Kernel died' in str(e)
     if dead and code is not None:
@@ -188,14 +196,15 @@ def _mib(n): return f'{n/2**20:,.0f} MiB'
 def _whole_lines(path):
     "The lines of a file that are JSON; one that was cut off when the disk was full is not."
     for line in path.read_text(encoding='utf-8', errors='replace').split('\n')[:-1] if path.exists() else ():
-        with contextlib.suppress(ValueError): yield json.loads(line)
+        with contextlib.suppress(ValueError):
+            if isinstance(r := json.loads(line), dict) and 'said' in r: yield r
 
 def said(folder)->tuple: # (inputs, results), each a dict by name
     "What the notebook of this folder has said so far, by `record.used` and `record.result`."
     inputs, results = {}, {}
     for r in _whole_lines(Path(folder)/RECORD_LINES):
         what, name = r.pop('said'), r.pop('name', None)
-        if what=='result': results[name] = r['value']
+        if what=='result': results[name] = r.get('value')
         if what=='used' and r not in inputs.values():
             n = sum(k==name or k.startswith(f'{name} ') for k in inputs)
             inputs[f'{name} {n+1}' if n else name] = r
@@ -207,17 +216,23 @@ def placeless(x, folder):
     if isinstance(x, list): return [placeless(v, folder) for v in x]
     return re.sub(rf"""(?<![\w.-]){re.escape(str(Path(folder).absolute()))}(?=/|$|[\s"'`<>)\]}},;:!?]|\.(?!\w))""", '<out>', x) if isinstance(x, str) else x
 
+def _object(path):
+    "The JSON object in a file; {} if it holds something else, or is gone: other programs use these names too."
+    try: found = read_json(path)
+    except (OSError, ValueError): return {}
+    return found if isinstance(found, dict) else {}
+
 def made(folder)->tuple: # (steps, seeds)
     "What steps and training runs left below a folder: fingerprint of the inputs of each step, digest of each trained model; and the seeds of the trainings."
     folder, steps, seeds = Path(folder), {}, {}
     for here,inside,names in os.walk(folder):
         inside[:] = sorted(d for d in inside if not d.startswith('.') and d not in ('checkpoints', 'model'))
         name = os.path.relpath(here, folder)
-        if STAMP in names: steps[name] = read_json(Path(here)/STAMP)['fingerprint']
+        if STAMP in names: steps[name] = _object(Path(here)/STAMP).get('fingerprint') or 'unreadable'
         if 'run.json' in names and name!='.':
-            r = read_json(Path(here)/'run.json')
-            steps[name] = r.get('digest') or r.get('status')
-            if 'recipe' in r: seeds[name] = r['recipe'].get('seed')
+            r = _object(Path(here)/'run.json')
+            steps[name] = r.get('digest') or r.get('status') or 'unreadable'
+            if isinstance(r.get('recipe'), dict): seeds[name] = r['recipe'].get('seed')
     return steps, seeds
 
 def code_cells(path)->list: # of (source, what kind: 'code' or 'parameters')
@@ -227,8 +242,8 @@ def code_cells(path)->list: # of (source, what kind: 'code' or 'parameters')
     return [(c.source, 'parameters' if 'parameters' in c.metadata.get('tags', []) else 'code') for c in cells]
 
 def printed(nb)->str:
-    "What the last code cell printed."
-    last = [c for c in nb.cells if c.cell_type=='code'][-1]
+    "What the last code cell printed; an empty one is none."
+    last = [c for c in nb.cells if c.cell_type=='code' and c.source.strip()][-1]
     return ''.join(o.text for o in last.outputs if o.output_type=='stream' and o.name=='stdout')
 
 # %% ../nbs/60_batch.ipynb #b137c6b0
@@ -252,10 +267,18 @@ def _attempts(old, out):
     return [*old.get('attempts', []), {k: old.get(k) for k in ('status', 'cause', 'error', 'started', 'seconds', 'energy', 'cost', 'host', 'pid')}|dict(status=true_status(old, out), results=old.get('results') or results)]
 
 def _earlier(target):
-    "source -> executed cell of the attempt before."
+    "source -> executed cell of the attempts before; put aside, for the one that begins now may end before it has come as far."
     import nbformat
-    if not target.exists(): return {}
-    return {c.source: c for c in nbformat.read(target, 4).cells if c.cell_type=='code' and c.metadata.get('papermill', {}).get('status')=='completed'}
+    aside = target.parent/'.cells'/'earlier.ipynb'
+    cells = {c.source: c for p in (aside, target) if p.exists() for c in nbformat.read(p, 4).cells if c.cell_type=='code' and c.metadata.get('papermill', {}).get('status')=='completed'}
+    if aside.parent.is_dir():
+        with whole(aside) as p: p.write_text(nbformat.writes(nbformat.v4.new_notebook(cells=[type(c)(c, id=f'c{i}') for i,c in enumerate(cells.values())])), encoding='utf-8')
+    return cells
+
+def _as_json(x):
+    "A value as papermill writes it: a tuple, set or array as a list, a number of numpy as a number."
+    if isinstance(x, (list, tuple, set, frozenset, np.ndarray)): return [_as_json(v) for v in x]
+    return {k: _as_json(v) for k,v in x.items()} if isinstance(x, dict) else x if isinstance(x, float) else plain(x)
 
 def folder_for(path, out, params)->Path: # of the notebook; what was asked for, or None; parameter -> value
     "Where the results go: the folder asked for, the parameter `out`, or runs/<name>. Two that differ are refused."
@@ -281,20 +304,23 @@ def run_notebook(
     out = folder_for(path, out, params)
     given = check_parameters(path, dict(params))
     if 'out' in known: given['out'] = str(out)
-    old = _free(out, path.stem)
+    old, target = _free(out, path.stem), out/f'{path.stem}.ipynb'
+    if not old and target.exists() and target.samefile(path): raise FileExistsError(f"{out} holds the notebook itself, which the executed one would replace; give another folder with -o")
     out.mkdir(parents=True, exist_ok=True)
-    target, values = out/f'{path.stem}.ipynb', {k: given.get(k, v['default']) for k,v in known.items()}
+    held = lock_file(out/'.lock')
+    if held is None: raise FileExistsError(f"{out} is in use: another process has just begun there; wait for it, or give another folder with -o")
+    old, values = _free(out, path.stem), {k: given.get(k, v['default']) for k,v in known.items()}
     record = dict(kind='notebook', notebook=path.stem, notebook_path=str(path.absolute()), notebook_hash=file_hash(path), parameters=values, given=sorted(set(params)),
-                  status='running', pid=os.getpid(), host=socket.gethostname(), started=time.time(), command=Hide(values).command(sys.argv)[:2000], attempts=_attempts(old, out))|dict(facts)
+                  status='running', pid=os.getpid(), process=process_mark(os.getpid()), host=socket.gethostname(), started=time.time(), command=Hide(values).command(sys.argv)[:2000], attempts=_attempts(old, out))|dict(facts)
     run = _Working(out, target, record, values, env or {}, keep, log, watts, cwd)
     if restore: run.earlier = _earlier(target)
     record |= dict(seeds={k: v for k,v in values.items() if 'seed' in k}, determinism=dict(settings(run.env), shared_generators=0))
     status, cause, error = 'failed', None, None
-    with _obeying(run):
+    with held, _obeying(run):
         try:
             for old in (RECORD_LINES, 'changes.patch'): (out/old).unlink(missing_ok=True)
             run.begin()
-            status, record['printed'] = 'done', printed(execute(path, given, run))
+            status, record['printed'] = 'done', printed(execute(path, _as_json(given), run))
         except (Exception, KeyboardInterrupt) as e: status, cause, error = _why(e, run)
         finally:
             run.closing = True
@@ -306,21 +332,32 @@ def run_notebook(
 def _finish(run, status, cause, error, rate):
     "The last words: the notebook as it is, the record with all there is to know."
     record, out = run.record, run.folder
-    run.end()
-    seconds, (inputs, results), (steps, seeds) = time.time()-record['started'], said(out), made(out)
+    _tried(run, run.end)
+    record |= dict(status=status, cause=cause, error=error, seconds=time.time()-record['started'], notes=run.notes)
+    _tried(run, _tell, run, rate)
+    try:
+        if run.manager: run.manager.changed = True; run.manager.write()
+    except Exception as e:
+        if status=='done': record |= dict(status='failed', cause='disk full' if _DISK.search(str(e)) else 'error', error=f'all cells are done, but the executed notebook could not be saved: {e if isinstance(e, OSError) else f"{type(e).__name__}: {e}"}')
+        else: record['notes'].append(str(e))
+    run.write()
+    if record['status']=='done': shutil.rmtree(out/'.cells', ignore_errors=True) # kept results of cells are for a run that has to go on
+
+def _tried(run, work, *given, otherwise=None):
+    "What `work` gives. A notebook may leave anything in its folder: of what cannot be looked at the record tells, and the run is what it is."
+    try: return work(*given)
+    except Exception as e: run.notes.append(f'{work.__name__}: {type(e).__name__}: {e}'); return otherwise
+
+def _tell(run, rate):
+    "All there is to know."
+    record, out = run.record, run.folder
+    seconds, (inputs, results), (steps, seeds) = record['seconds'], *(_tried(run, f, out, otherwise=({}, {})) for f in (said, made))
     cpu = _children_seconds()-run.cpu
     kernel = run.kernel or {}
-    record |= dict(status=status, cause=cause, error=error, seconds=seconds, inputs=inputs, results=results, digest=fingerprint(placeless(results, out)) if results else None, made=steps, cpu_seconds=cpu,
+    record |= dict(inputs=inputs, results=results, digest=fingerprint(placeless(results, out)) if results else None, made=steps, cpu_seconds=cpu,
                    energy=run.energy.until(cpu), cost=cost_of(seconds, rate), memory=max(run.memory, kernel.get('peak_memory', 0)), restored=run.restored, notes=run.notes+kernel.pop('notes', []))
     if record['attempts']: record['total'] = together([*record['attempts'], record])
     record['seeds'] |= seeds
     record['modules'] = kernel.pop('modules', {})                    # code of one's own that was imported
     if kernel: record['determinism'] |= {k: v for k,v in kernel.items() if k!='peak_memory'}
     if run.kernel and record.get('environment'): record['environment'] |= {k: kernel[k] for k in ('threads', 'gpu') if k in kernel}
-    try:
-        if run.manager: run.manager.changed = True; run.manager.write()
-    except OSError as e:
-        if status=='done': record |= dict(status='failed', cause='disk full' if _DISK.search(str(e)) else 'error', error=f'all cells are done, but the executed notebook could not be saved: {e}')
-        else: record['notes'].append(str(e))
-    run.write()
-    if record['status']=='done': shutil.rmtree(out/'.cells', ignore_errors=True) # kept results of cells are for a run that has to go on

@@ -62,6 +62,10 @@ def write_short_cells(path, n):
     "A notebook that counts to n, a cell a number."
     write_notebook(path, "out:str = ''", ["total = 0\nfrom llmbench.record import result\nopen(f'{out}/started', 'w').close()", *['total += 1']*n, 'result(total=total)'])
 
+def write_saving_cell(path):
+    "A notebook whose cell, when it is interrupted, takes a moment to save."
+    write_notebook(path, "out:str = ''", ["import time\ntry:\n    open(f'{out}/started', 'w').close()\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    time.sleep(.7)\n    open(f'{out}/saved', 'w').close()\n    raise"])
+
 def quiet(): sys.stderr = open(os.devnull, 'w')
 
 def go(notebook, out, params):

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 import faulty
-from llmbench.batch import EXIT, said
-from llmbench.index import true_status
+from llmbench.batch import EXIT, run_notebook, said
+from llmbench.index import Index, true_status
 from llmbench.store import append_jsonl, read_json
 
 LOADED = ['faulty']
@@ -148,6 +148,23 @@ def check_disk(fork, book, expected, tmp_path, draw):
     else: assert 'disk full' in r['error'] or 'No space' in r['error']
     assert not r['halves'] and r['last']['status']=='done' and r['last']['results']==expected, r
     tell(('disk', 'full'), first['status'] or 'not begun', first['status']=='failed')
+
+
+def test_a_run_that_sleeps_lives_and_one_that_is_stopped_lets_its_cell_save(fork, tmp_path):
+    "A run that was suspended for long is no dead one, so no second one begins in its folder. Told to end, it interrupts its cell once, and waits until that has written what it wants to keep."
+    faulty.write_saving_cell(book := tmp_path/'saving.ipynb')
+    p, out = fork(faulty.go, book, tmp_path/'out', {}), tmp_path/'out'
+    end = time.time()+60
+    while not (out/'started').exists() and time.time()<end: time.sleep(.01)
+    os.kill(p.pid, signal.SIGSTOP)
+    os.utime(out/'alive', (time.time()-999,)*2)
+    try:
+        assert [r['status'] for r in Index(tmp_path).scan().rows()]==['running']
+        with pytest.raises(FileExistsError, match='is in use'): run_notebook(book, {}, out)
+    finally: os.kill(p.pid, signal.SIGCONT)
+    os.kill(p.pid, signal.SIGTERM)
+    p.join(60)
+    assert p.exitcode==EXIT['stopped'] and (out/'saved').exists() and read_json(out/'run.json')['cause']=='SIGTERM'
 
 
 def test_interrupts_without_end(fork, tmp_path):
