@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .batch import RunFailed, check_parameters, find_notebook, run_notebook
+from .batch import RunFailed, run_notebook
 from .core import Registry, did_you_mean, fingerprint, need, plain, rng, seed_of
 from .facts import Hide, told
 from .index import BEAT
-from .parameters import parameters_of, typed
+from .parameters import check_parameters, find_notebook, parameters_of, typed
 from .store import file_hash, read_json, write_json
 
 # %% ../nbs/60c_points.ipynb #cce70449
