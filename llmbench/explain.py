@@ -17,7 +17,7 @@ from .adapters import open_trained
 from .aims import ask_of
 from .core import Registry, need, rng, seed_of
 from .finetune import _objective_of
-from .models import home_of, load_tokenizer
+from .models import home_of, load_tokenizer, to_accelerator
 from .objectives import head_of
 from .recipe import spec_of
 from .run import Run
@@ -42,7 +42,7 @@ def open_model(
     home = home_of(folder)
     objective = run.recipe.objective if run is not None else None
     if head is None: head = head_of(spec_of(objective or _objective_of(AutoConfig.from_pretrained(home)))[0])
-    return open_trained(folder, head).eval(), load_tokenizer(home if tokenizer is None else tokenizer), run.recipe.window if run is not None else None
+    return to_accelerator(open_trained(folder, head)).eval(), load_tokenizer(home if tokenizer is None else tokenizer), run.recipe.window if run is not None else None
 
 # %% ../nbs/45_explain.ipynb #35158214
 def _of_units(asked):

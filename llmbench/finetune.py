@@ -15,7 +15,7 @@ from .checkpoint import Checkpoint
 from .core import fingerprint
 from .features import RowBatches, as_rows, decoders, encoders, label_lists, scorers, set_specials, takes
 from .learner import Learner, announce, leave, run_of, run_there
-from .models import FAMILIES, build, check_tokenizer, head_in, home_of, load_tokenizer
+from .models import FAMILIES, build, check_tokenizer, head_in, home_of, load_tokenizer, to_accelerator
 from .objectives import head_of, loss_spec, objectives
 from .recipe import Recipe, spec_of
 from .run import Run
@@ -131,7 +131,7 @@ def predict(
     if folder is not None:
         home = home_of(folder)
         if objective is None: objective = _objective_of(AutoConfig.from_pretrained(home))
-        model = open_trained(folder, head_of(spec_of(objective)[0]))
+        model = to_accelerator(open_trained(folder, head_of(spec_of(objective)[0])))
         tokenizer = load_tokenizer(home) if tokenizer is None else load_tokenizer(tokenizer, model)
     elif objective is None: objective = _objective_of(model.config)
     name, held = loss_spec(objective)

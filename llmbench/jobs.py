@@ -51,12 +51,12 @@ def work(job:Job, threads:int=1)->str:
     import torch
     from tokenizers import Tokenizer
     from llmbench.learner import train
-    from llmbench.models import load_model
+    from llmbench.models import load_model, to_accelerator
     torch.set_num_threads(threads)
     recipe = Recipe(**job.recipe)
     run = train(recipe, open_tokens(job.tokens), job.folder, Tokenizer.from_file(job.tokenizer), callbacks=[StopWithParent()])
     task = task_of(job)
-    if not evaluated(run, task): evaluate(load_model(run.folder/'model'), task, run.folder/'evals'/task.name)
+    if not evaluated(run, task): evaluate(to_accelerator(load_model(run.folder/'model')), task, run.folder/'evals'/task.name)
     return job.folder
 
 def work_in_pool(job:Job, threads:int=1)->str:

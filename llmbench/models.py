@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'HEADS', 'DROPOUT', 'OPTIMIZER_BYTES', 'ROLES', 'config_of', 'build', 'estimate', 'size_text',
-           'estimate_table', 'save_model', 'load_model', 'load_tokenizer', 'home_of', 'head_in', 'head_of_folder',
-           'check_tokenizer', 'export_gguf']
+           'estimate_table', 'save_model', 'load_model', 'to_accelerator', 'load_tokenizer', 'home_of', 'head_in',
+           'head_of_folder', 'check_tokenizer', 'export_gguf']
 
 # %% ../nbs/32_models.ipynb #0a6627b1
 import os, struct
@@ -221,6 +221,11 @@ def load_model(
     lost = sorted(k for k in found['missing_keys'] if k.startswith(model.base_model_prefix+'.') and 'pooler' not in k) if model.base_model_prefix else []
     if lost: raise ValueError(f"load_model: {folder} lacks {len(lost)} weights of a {made.model_type} model ({', '.join(lost[:3])}...): its config.json belongs to other weights")
     return _padded(model, head)
+
+def to_accelerator(model):
+    "The model on the accelerator, where there is one. What scores a model that it opened itself puts it there; texts follow their model."
+    import torch
+    return model.to(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else model
 
 def _plain_folder(name, cache=None):
     "The folder or hub name to load from; a GGUF file is converted, what must not or cannot be loaded is refused."

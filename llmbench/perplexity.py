@@ -9,7 +9,7 @@ __all__ = ['causal_perplexity']
 import numpy as np
 
 from .answers import text_nll
-from .models import load_model, load_tokenizer
+from .models import load_model, load_tokenizer, to_accelerator
 from .words import scorer_signal
 
 # %% ../nbs/41e_perplexity.ipynb #1e14ae7a
@@ -20,7 +20,7 @@ class _Loaded:
     def __call__(self):
         model, tokenizer = self.what
         if self.pair is None:
-            m = model if hasattr(model, 'parameters') else load_model(model)
+            m = model if hasattr(model, 'parameters') else to_accelerator(load_model(model))
             self.pair = m, load_tokenizer(model if tokenizer is None else tokenizer, m)
         return self.pair
 

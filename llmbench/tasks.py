@@ -293,11 +293,11 @@ def _same_tokenizer(task, tokenizer):
 def _opened(model, tokenizer, needed):
     "Model and tokenizer from wherever they are; a tokenizer that is not needed is not looked for."
     from llmbench.adapters import open_trained
-    from llmbench.models import head_of_folder, home_of, load_model, load_tokenizer
+    from llmbench.models import head_of_folder, home_of, load_model, load_tokenizer, to_accelerator
     if hasattr(model, 'parameters'): return model, None if tokenizer is None else load_tokenizer(tokenizer)
     folder = Path(getattr(model, 'folder', model))
     made = open_trained(folder, head_of_folder(folder)) if folder.is_dir() else load_model(model, head_of_folder(model))
-    return made, load_tokenizer(tokenizer) if tokenizer is not None else load_tokenizer(str(home_of(folder)) if folder.is_dir() else model) if needed else None
+    return to_accelerator(made), load_tokenizer(tokenizer) if tokenizer is not None else load_tokenizer(str(home_of(folder)) if folder.is_dir() else model) if needed else None
 
 def weights_mark(model)->str:
     "What tells one model from another: its configuration, and of each weight some numbers and the sum of all its bits."
