@@ -7,7 +7,6 @@ __all__ = ['run_together']
 
 # %% ../nbs/60g_together.ipynb #4ef7f8c9
 import contextlib, os
-from pathlib import Path
 
 from .batch import RunFailed, folder_for, run_notebook
 from .facts import Hide
