@@ -113,7 +113,7 @@ class _Working(Execution):
                     if (said := f'{type(e).__name__}: {e}') not in self.notes: self.note(said)
 
     def save(self):
-        if self.manager and time.monotonic()-self.manager.saved>SAVE: self.manager.write()
+        if self.manager and time.monotonic()-self.manager.saved>max(SAVE, 10*self.manager.took): self.manager.write()
 
     def look(self):
         self.energy.look()

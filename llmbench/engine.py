@@ -76,7 +76,7 @@ def _manager():
     class Manager(NotebookExecutionManager):
         def __init__(self, nb, run):
             super().__init__(nb, progress_bar=False, autosave_cell_every=0)
-            self.run, self.lock, self.changed, self.saved = run, threading.RLock(), False, -math.inf
+            self.run, self.lock, self.changed, self.saved, self.took = run, threading.RLock(), False, -math.inf, 0.
 
         def save(self, **kw): self.changed = True
 
@@ -84,8 +84,10 @@ def _manager():
             "Save the notebook if it changed."
             with self.lock:
                 if not self.changed: return
+                began = time.monotonic()
                 with whole(self.run.target) as p: p.write_text(nbformat.writes(nbformat.from_dict(self.run.hide.value(self.nb, names=False))), encoding='utf-8')
                 self.changed, self.saved = False, time.monotonic()
+                self.took = self.saved-began
 
         def cell_start(self, cell, index=None, **kw):
             with self.lock: super().cell_start(cell, index)
@@ -263,7 +265,7 @@ def _engine():
             run.manager = man = Manager(nb, run)
             run.hide_parameters(nb)
             man.notebook_start()
-            run.client = client = Client(man, kernel_name=kernel_name, startup_timeout=120, timeout=None, iopub_timeout=120, raise_on_iopub_timeout=False, extra_arguments=['--IPKernelApp.log_level=ERROR', '--IPKernelApp.parent_handle=1', '--ext=llmbench.cells']) # 1: the kernel leaves it to the extension to end with its parent; its own way leaves its processes behind
+            run.client = client = Client(man, kernel_name=kernel_name, startup_timeout=120, timeout=None, iopub_timeout=600, raise_on_iopub_timeout=False, extra_arguments=['--IPKernelApp.log_level=ERROR', '--IPKernelApp.parent_handle=1', '--ext=llmbench.cells']) # 1: the kernel leaves it to the extension to end with its parent; its own way leaves its processes behind
             client.run = run
             client.execute(env=run.env, cwd=run.cwd, stdout=run.pipe, stderr=run.pipe)
             return man.nb

@@ -48,7 +48,7 @@ def parameters_of(path)->dict:
         try: default = ast.literal_eval(node.value)
         except (ValueError, TypeError): raise ValueError(f"{path}: parameter {target.id}: its default must be a plain value, not {ast.unparse(node.value) if node.value else 'nothing'}") from None
         kind = _annotation(node.annotation) if isinstance(node, ast.AnnAssign) else 'None | Any' if default is None else type(default).__name__
-        help = lines[node.end_lineno-1].partition('#')[2].strip()
+        help = lines[node.end_lineno-1].encode()[node.end_col_offset:].decode().partition('#')[2].strip() # a value may hold a '#'
         out[target.id] = dict(type=kind, default=default, help=help, range=_range(help))
     return out
 
@@ -141,7 +141,7 @@ def literal(text:str):
 def _several(value, kind, inner):
     "A list, tuple or dict and what is in it."
     x = literal(value) if isinstance(value, str) else value
-    if isinstance(x, str): x = dict(p.partition('=')[::2] for p in re.split(r'[,\s]+', x) if p) if kind=='dict' else [p for p in re.split(r',\s*|\s+', x) if p]
+    if isinstance(x, str): x = {k: v if inner else literal(v) for k,_,v in (p.partition('=') for p in re.split(r'[,\s]+', x) if p)} if kind=='dict' else [p for p in re.split(r',\s*|\s+', x) if p]
     elif not isinstance(x, (list, tuple, dict)) and kind!='dict': x = [x]
     if isinstance(x, dict)!=(kind=='dict'): raise _Wrong(_WORDS['dict' if kind=='dict' else 'list'])
     try:
