@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['designs', 'MACHINE', 'FAULTY', 'KILLED', 'TRY_AGAIN', 'ways', 'value_at', 'within', 'Asking', 'table_points',
            'job_of', 'braces', 'as_typed', 'space_of', 'check_point', 'point_id', 'fault_of', 'do_point',
-           'CommandFailed', 'end_process']
+           'CommandFailed', 'end_process', 'logged', 'point_value']
 
 # %% ../nbs/60c_points.ipynb #7a9a83dc
 import contextlib, importlib, inspect, itertools, json, math, os, re, shlex, signal, socket, string, subprocess, sys, threading, time, traceback
@@ -374,3 +374,34 @@ def _without_secrets(path, mode, hide):
     try:
         with open(write, 'w') as f: yield f
     finally: copying.join(5)                                         # longer only if a process lives on that still holds the pipe
+
+# %% ../nbs/60c_points.ipynb #7b1e0d43
+def logged(folder, known=None):
+    "The rows that a point has logged: of the metrics.jsonl nearest to its folder; and that file."
+    path = known or min(_logs(folder), key=lambda p: (len(p.parts), str(p)), default=None)
+    return ([*_rows(path)], path) if path else ([], None)
+
+def _logs(folder):
+    "The logs below a folder; scratch folders, which come and go, begin with a dot."
+    for here,inside,names in os.walk(folder):
+        inside[:] = [d for d in inside if not d.startswith('.')]
+        if 'metrics.jsonl' in names: yield Path(here)/'metrics.jsonl'
+
+def _rows(path):
+    "The lines of a log that are whole: one that was torn, because a disk was full or two processes wrote at once, says nothing."
+    try: text = path.read_text(encoding='utf-8', errors='replace')
+    except FileNotFoundError: return
+    for line in text.split('\n')[:-1]:
+        with contextlib.suppress(ValueError):
+            if isinstance(row := json.loads(line), dict): yield row
+
+def _numbers(record): return {k: v for k,v in (record.get('results') or {}).items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+
+def point_value(record:dict, folder, goal:str=None):
+    "What a point came to: the result called `goal` (else `value`, `loss`, or its only number), or the last `goal` that it logged."
+    numbers = _numbers(record)
+    names = [goal] if goal else ['value', 'loss', *(numbers if len(numbers)==1 else ())]
+    found = next((numbers[n] for n in names if n in numbers), None)
+    if found is not None: return float(found)
+    rows = logged(folder)[0]
+    return next((float(r[n]) for n in names for r in reversed(rows) if isinstance(r.get(n), (int, float))), None)
