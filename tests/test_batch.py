@@ -1,5 +1,6 @@
 "The main job and executed notebooks as a user meets them: wrong input, signals, too little memory, a full disk, secrets, a rerun, a check of the result."
 import ast
+import contextlib
 import json
 import os
 import re
@@ -163,17 +164,68 @@ def test_no_job_is_left_out():
     for name, file in ELSEWHERE.items(): assert f"'{name}'" in (Path(__file__).parent/f'{file}.py').read_text()
 
 
-@pytest.mark.parametrize('name', TINY)
-def test_a_job_runs_and_says_what_came_out(name, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def job(tmp_path, monkeypatch, capsys):
+    "A job in this process: its inputs, its results, its report, what it printed."
     from llmbench.ranks import run_here
     monkeypatch.setitem(sys.modules, '__main__', sys.modules['__main__']) # the page takes its place, and gives it back
-    monkeypatch.setenv(RUN_FOLDER, str(tmp_path/'out'))
-    (tmp_path/'out').mkdir()
-    run_here(str(find_notebook(name)), *(f'{k}={v}' for k, v in (TINY[name]|dict(out=tmp_path/'out')).items()))
-    inputs, results = said(tmp_path/'out')
-    found = read_json(tmp_path/'out'/('inspect.json' if name=='inspect' else 'report.json'))
-    assert inputs and results and all(v['fingerprint'] for v in inputs.values()) and found
-    assert [p for p in (tmp_path/'out').glob('*.html') if '</html>' in p.read_text()] and capsys.readouterr().out.strip()
+    out = tmp_path/'out'
+    def go(name, **parameters):
+        monkeypatch.setenv(RUN_FOLDER, str(out))
+        out.mkdir(exist_ok=True)
+        run_here(str(find_notebook(name)), *(f'{k}={v}' for k, v in (parameters|dict(out=out)).items()))
+        return *said(out), read_json(out/'report.json'), capsys.readouterr().out
+    return go
+
+
+@pytest.mark.parametrize('name', TINY)
+def test_a_job_runs_and_says_what_came_out(name, job, tmp_path):
+    inputs, results, found, printed = job(name, **TINY[name])
+    assert inputs and results and all(v['fingerprint'] for v in inputs.values())
+    assert found.get('summary', name=='sweep_summary') and all(line in printed for line in found.get('summary', ())) and '</html>' in (tmp_path/'out'/'report.html').read_text()
+    assert ('96 rows to train on, 24 held out, of ' in printed)==(name=='finetune')      # rows that a limit leaves out are told
+
+
+def written(path, rows):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(''.join(json.dumps(r)+'\n' for r in rows))
+    return path
+
+
+@pytest.mark.parametrize('name, given, said', [
+    ('mixture_search', dict(target='code'), "target: 'code' is no pair"), ('mixture_search', dict(target='code=much'), 'expected a number'), ('pretrain', dict(weights='code=-1'), 'out of range'), ('continual', dict(batch=6, accumulate=4), 'divisor of batch=6'),
+    ('compare', dict(runs='folder'), "runs: 'folder' is no pair"), ('evaluate', dict(tasks='multiple_choice:{rows} multiple_choice:{rows}'), 'rows is there twice'), ('inspect', dict(data='{table}'), 'cannot be read'), ('inspect', dict(data='{rows}.gone'), 'gone'),
+    ('select_sft', dict(rows='{rows}'), "no column called 'prompt'"), ('select_sft', dict(rows='{rows}', prompt='q', response='q', how='top'), 'ranks by a score'), ('audit', dict(rows='{rows}', model='{rows}'), "no column called 'text'"), ('audit', dict(train='{rows}'), 'give model='),
+    ('prepare', dict(recipe='finewep'), "Did you mean 'fineweb'"), ('prepare', dict(dedup='exact nearly'), "'nearly'"), ('finetune', dict(rows='file://{rows}.gone'), 'there is nothing at file://')])
+def test_a_job_refuses_what_it_cannot_read(name, given, said, job, tmp_path):
+    place = dict(rows=written(tmp_path/'rows.jsonl', [dict(q='one?')]), table=written(tmp_path/'a'/'t.parquet', [dict(text='no table')]))
+    with pytest.warns(UserWarning, match='cannot be read') if said=='cannot be read' else contextlib.nullcontext(), pytest.raises((OSError, LookupError, ValueError)) as e: job(name, **{k: v.format(**place) if isinstance(v, str) else v for k, v in given.items()})
+    assert said in str(e.value) or said=='cannot be read' and 'there are none in' in str(e.value)
+
+
+def test_tasks_of_the_same_name_are_all_asked(job, tmp_path):
+    "From folders whose names hold blanks, one of them as an address."
+    paths = [written(tmp_path/f'my {d}'/'test.jsonl', [dict(question=f'{d} {i}?', choices=['yes', 'no'], answer=i%2) for i in range(2)]) for d in 'ab']
+    _, results, found, printed = job('evaluate', tasks=f'multiple_choice:"{paths[0]}" multiple_choice:"file://{paths[1]}"')
+    assert len(found['summary'])==2 and len({r['task'] for r in found['table']})==2 and all(line in printed for line in found['summary'])
+    assert len(list((tmp_path/'out'/'evals').iterdir()))==2
+
+
+def test_an_audit_says_by_heart_only_of_what_was_trained_on(job, tmp_path):
+    "Of 4 rows one is in the training text; without it nothing is said."
+    from llmbench.corpus import Corpus
+    from llmbench.features import with_specials
+    from llmbench.models import build, save_model
+    from llmbench.recipe import Recipe
+    from llmbench.tokens import train_tokenizer
+    rows = [dict(text=' '.join(f'word{i}x{j}' for j in range(30))) for i in range(4)]
+    words = with_specials(train_tokenizer(Corpus.of([r['text'] for r in rows]), vocab=300), 'gpt')
+    model = save_model(build(Recipe(weights=dict(rows=1.), tokens=4096, window=128, size=1, vocab=len(words))), tmp_path/'model', words)
+    given = dict(model=model, rows=written(tmp_path/'rows.jsonl', rows), checks='memory')
+    _, _, found, printed = job('audit', **given)
+    assert not found['audits']['LlamaForCausalLM'] and 'was not looked at' in printed
+    _, _, found, _ = job('audit', **given, train=written(tmp_path/'train.jsonl', rows[:1]))
+    assert set(found['audits']['LlamaForCausalLM'])=={'extraction', 'pii'} and re.search(r'<td[^>]*>0\.25', (tmp_path/'out'/'report.html').read_text())
 
 
 def told(path):
@@ -193,7 +245,7 @@ def told(path):
     return found
 
 
-READ = dict(audit='model pairs rows', compare='runs', continual='new old', evaluate='folder model tasks train', finetune='model rows', inspect='against data', mixture_search='data', prepare='against data', pretrain='data model', select_sft='model rows', sweep_summary='sweep')
+READ = dict(audit='model pairs rows train', compare='runs', continual='new old', evaluate='folder model tasks train', finetune='model rows', inspect='against data', mixture_search='data', prepare='against data', pretrain='data model', select_sft='model rows', sweep_summary='sweep')
 
 
 @pytest.mark.parametrize('name', run_names())
