@@ -88,7 +88,7 @@ def _texts_in(x):
     return '\n'.join([repr([x.attrs, *table.columns]), *(str(v) for c in (table.index, *(c for _,c in table.items())) if c.dtype.kind not in 'biufcMm' for v in c)])
 
 def _noted(x, put, walk, kind):
-    if kind=='table': walk.pay(0, sum(c.dtype.kind not in 'biufcMm' for _,c in (x.items() if hasattr(x, 'columns') else [(0, x)]))*len(x)//4) # texts
+    if kind=='table': walk.pay(0, sum(c.dtype.kind not in 'biufcMm' for _,c in (x.items() if hasattr(x, 'columns') else [(0, x)]))*len(x)//2) # texts
     walk.enter(x, getattr(x, 'nbytes', 0) if kind!='table' else int(x.memory_usage(deep=True).sum()) if hasattr(x, 'columns') else int(x.memory_usage(deep=True)))
     if walk.check: walk.check(_texts_in(x))
     if kind=='array': walk.arrays.append(x)
@@ -364,7 +364,7 @@ class Cells:
             hashes[n] = self.hash(n, walk := _Walk(items=items))
             items = walk.items
         texts = {t for part in (tree, *(ast.parse(self.defs[n][0]) for n in names if n in self.defs)) for t in _texts(part)}|{t for n in hashes if n not in self.defs for t in _named(self.space[n])}
-        return dict(tree=tree, hashes=hashes, texts=texts, names=self.user(), settings=_settings(), key=fingerprint(source, hashes, value_hash(random_state())))
+        return dict(tree=tree, hashes=hashes, texts=texts, names=self.user(), settings=_settings(), modules=len(sys.modules), key=fingerprint(source, hashes, value_hash(random_state())))
 
     def hash(self, name, walk=None):
         if name in self.defs: return fingerprint(self.defs[name][0])
@@ -410,9 +410,11 @@ class Cells:
 
     def keep(self, p):
         "Write what the cell bound and changed under its key."
-        if where := _outside(p['tree'], self.space): raise Unkept(f'{where} sets what is no variable of the notebook')
-        now, body = _settings(), p['tree'].body
-        if other := next((k for k,v in p['settings'].items() if now[k]!=v), None): raise Unkept(f"it changes {other.replace('get_', '')}")
+        for part in (p['tree'], *(ast.parse(self.defs[n][0]) for n in p['hashes'] if n in self.defs)):
+            if where := _outside(part, self.space): raise Unkept(f'{where} sets what is no variable of the notebook')
+        now, old, body = _settings(), p['settings'], p['tree'].body
+        if len(sys.modules)>p['modules']: now['os.environ'] = {k: v for k,v in now['os.environ'].items() if k in old['os.environ']} # what an import puts there comes with the import
+        if other := next((k for k,v in old.items() if now[k]!=v), None): raise Unkept(f"it changes {other.replace('get_', '')}")
         again = [n for n in body if isinstance(n, _DEFINES) or _is_lambda(n)]
         if odd := next((n for n in again if not _simple(n)), None): raise Unkept(f'line {odd.lineno} defines with a computed default or decorator')
         made = _bound(again)
