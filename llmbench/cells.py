@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BYTES', 'ITEMS', 'FILES', 'SMALL', 'WAITING', 'Unkept', 'encode', 'decode', 'value_hash', 'save_values',
            'load_values', 'names_in', 'file_state', 'own_modules', 'random_state', 'set_random_state', 'Cells',
-           'hiding', 'begin', 'load_ipython_extension', 'restore', 'Answer', 'kernel_facts']
+           'hiding', 'begin', 'load_ipython_extension', 'restore', 'kernel_facts']
 
 # %% ../nbs/59_cells.ipynb #1533756f
 import ast, base64, contextlib, dataclasses, datetime, functools, hashlib, importlib, io, itertools, json, math, os, random, re, signal, sys, sysconfig, threading, time, types
@@ -529,7 +529,7 @@ def restore(source:str)->bool:
     try: return _here.restore(get_ipython().transform_cell(source))
     except Exception as e: _here.notes.append(f'{source.strip().splitlines()[-1][:60]!r} is executed again: {type(e).__name__}: {e}'); return False
 
-class Answer:
+class _Answer:
     "What a call in this module gives, for the run that asks: as JSON, whatever a notebook does with the display of values."
     def __init__(self, value): self.text = json.dumps(value)
     def _repr_mimebundle_(self, include=None, exclude=None): return {'text/plain': self.text}

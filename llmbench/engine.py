@@ -166,7 +166,7 @@ def _client():
 
         def ask(self, call):
             "The value of a call in the kernel's module `cells`."
-            code = f"(lambda m: m.Answer(m.{call}))(__import__('importlib').import_module('llmbench.cells'))"
+            code = f"(lambda m: m._Answer(m.{call}))(__import__('importlib').import_module('llmbench.cells'))"
             reply = self.wait_for_reply(self.kc.execute('', silent=True, store_history=False, user_expressions=dict(r=code)))['content']
             answer = reply.get('user_expressions', {}).get('r', reply)
             if answer.get('status')!='ok': raise RuntimeError(f"the kernel cannot be prepared: {answer.get('ename')}: {answer.get('evalue')}; is llmbench installed in its environment?")
