@@ -1,7 +1,9 @@
 """Sweeps: what the scheduler costs a point, beside joblib, submitit, Ray and Optuna doing the same points; what a notebook point costs.
 
 A trivial point returns a number at once, so that all of its time is overhead: the time of the whole sweep (with its records, logs and
-fingerprints on disk), divided by the points. The peers keep nothing on disk but what they need themselves, and try nothing again."""
+fingerprints on disk, and the start of its processes), divided by the points. It is a function; each point is done in a copy of its slot's
+process (fork), which has imported the function's module once. A command's point starts the command besides. Of the peers, joblib and
+Optuna do all points in one process, in which a point finds what the ones before it left. The peers keep nothing on disk but what they need themselves, and try nothing again."""
 import os, resource, sys, tempfile, time
 from pathlib import Path
 
@@ -31,6 +33,10 @@ def ours(n, folder, **kw):
     s = made[0]
     assert s.counts()=={'done': n} and {p['value'] for p in s.points()}=={2.*k for k in range(n)}
     return ms
+
+def commands(n, folder):
+    from llmbench.sweep import sweep
+    return 1000*timed(lambda: sweep('true {k}', dict(k=list(range(n))), folder, quiet=True))/n
 
 def of_joblib(n):
     from joblib import Parallel, delayed
@@ -84,6 +90,7 @@ def main():
         rows.append(Row(f'{n:,} trivial points, 2 at once', mine, 'ms a point', 'joblib (loky), no records', of_joblib(n), bar=50, better='lower'))
         rows.append(Row(f'{n:,} trivial points, 1 at once', ours(n, f'{tmp}/one'), 'ms a point', 'Optuna in its own process', of_optuna(n, tmp), bar=50, better='lower'))
         rows.append(Row(f'{n:,} finished points, called again', ours(n, f'{tmp}/two', at_once=2), 'ms a point', bar=50, better='lower'))
+        rows.append(Row(f'{few} commands (true), 1 at once', commands(few, f'{tmp}/commands'), 'ms a point', better='lower'))
         rows.append(Row(f'{few} points as jobs of submitit', ours(few, f'{tmp}/jobs', where='local-submitit', at_once=2), 'ms a point', 'submitit alone', of_submitit(few, f'{tmp}/plain'), better='lower'))
         if not o.quick and optional('ray'): rows.append(Row(f'{few} points as tasks of Ray (its start included)', ours(few, f'{tmp}/ray', where='ray', at_once=2), 'ms a point', 'Ray alone, warm', of_ray(few), better='lower'))
         rows.append(Row('a notebook point', 1000*notebook_point(tmp), 'ms a point', 'papermill, one process each', 1000*papermill_point(tmp), better='lower'))

@@ -89,7 +89,7 @@ class _Server:
             if told and not self.open and time.monotonic()-told>patience: os.kill(child, signal.SIGKILL) # nobody is left to insist
             self.hear(1. if told else None)
         code = os.waitstatus_to_exitcode(gone[1])
-        self.kept.setdefault(task['job']['name'], code==0)
+        if told is None: self.kept.setdefault(task['job']['name'], code==0)
         if code>=0: return read_json(Path(task['folder'])/'run.json')['status'] if (Path(task['folder'])/'run.json').exists() else 'stopped'
         with open(Path(task['folder'])/'log.txt', 'a') as f: print(f'the process of this point was ended by {signal.Signals(-code).name}', file=f)
         return 'dead'
@@ -135,8 +135,8 @@ class _Server:
             do_point(task, lambda: signal.getsignal(signal.SIGTERM)==signal.SIG_IGN)
             atexit._run_exitfuncs()
             code = 0 if _call.kept else 3
-        except BaseException:
-            traceback.print_exc()
+        except KeyboardInterrupt: pass                               # it was asked to stop before it had begun, or after its last word
+        except BaseException: traceback.print_exc()
         finally:
             _flush()
             os._exit(code)

@@ -22,7 +22,10 @@ LLMBENCH = str(Path(sys.executable).parent/'llmbench')
 JOBS = '''
 import json, os, signal, sys, time
 from pathlib import Path
+import numpy as np
 from llmbench.store import append_jsonl
+
+CALLS = []
 
 def timed(k, folder, pause=.2):
     "Which accelerator, from when to when."
@@ -74,7 +77,8 @@ def nap(folder):
 
 def square(x, y=0, hf_token=''):
     print('signed', hf_token)
-    return dict(loss=(x-1)**2+y, extra='text', signed=len(hf_token), said=hf_token)
+    CALLS.append(x)
+    return dict(loss=(x-1)**2+y, extra='text', signed=len(hf_token), said=hf_token, calls=len(CALLS), drawn=np.random.rand())
 '''
 
 
@@ -353,6 +357,8 @@ def test_an_optuna_search_that_was_stopped_goes_on(jobs, tmp_path):
     more = go(f'{jobs}:square', dict(x=(-5., 5.)), tmp_path/'s', how='optuna', n=6, at_once=2)
     now = {p['id']: p['attempts'][0]['started'] for p in more.points()}
     assert len(when)==4 and now.items()>when.items() and more.counts()=={'done': 6} and more.best['value']<=first.best['value']
+    left = [read_json(more.folder/f/'run.json')['results'] for f in more.table().folder] # no point had anything of the one before
+    assert {r['calls'] for r in left}=={1} and len({r['drawn'] for r in left})==6
     other = go(f'{jobs}:square', dict(x=(-5., 5.)), tmp_path/'s', how='optuna', n=6, goal='signed', higher=True) # nothing is done again for another question
     assert {p['id']: p['attempts'][-1]['started'] for p in other.points()}==now and {p['value'] for p in other.points()}=={0.}
     with pytest.warns(UserWarning, match="no 'los' among them; there are loss, signed"): assert go(f'{jobs}:square', dict(x=(-5., 5.)), tmp_path/'s', how='optuna', n=6, goal='los').best is None
