@@ -101,7 +101,7 @@ class _Server:
         null, old = os.open(os.devnull, os.O_WRONLY), (os.dup(1), os.dup(2)) # what it prints is in the first point's log
         for n in (1, 2): os.dup2(null, n)
         try: _function(job['name'])
-        except Exception: pass                                       # the points will say so: they import it themselves
+        except Exception as e: self.kept[job['name']] = repr(e)      # it is not tried again; the points import it themselves, and say so
         finally:
             _flush()
             for n,f in zip((1, 2), old): os.dup2(f, n); os.close(f)
