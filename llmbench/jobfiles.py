@@ -158,6 +158,7 @@ def read_params(
     yaml, out = need('yaml'), {}
     for path in paths:
         try: found = yaml.safe_load(Path(fetched(path)).read_text(encoding='utf-8')) or {}
+        except UnicodeDecodeError as e: raise ValueError(f"{path} is not UTF-8 text ({e.reason} at byte {e.start}); save it as UTF-8") from e
         except yaml.YAMLError as e: raise ValueError(f"{path} is not YAML: {e}; write NAME: VALUE, one a line") from e
         if not isinstance(found, dict): raise ValueError(f"{path} holds a {type(found).__name__}, not names and values; write NAME: VALUE, one a line")
         out |= {str(k): _number(v) for k,v in found.items()}
