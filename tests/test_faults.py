@@ -82,7 +82,7 @@ def check_status(kind, p, out, expected):
     if whom in ('run', 'all') and what!='SIGKILL': assert status=='done' or (status, r['cause'])==('stopped', what), r['error']
     if kind==('kernel', 'SIGKILL'): assert status=='done' or (status, r['cause'])==('failed', 'SIGKILL'), r['error']
     if kind==('kernel', 'SIGTERM'): assert status=='done' or (status, r['cause'])==('stopped', 'SIGTERM'), r['error']
-    if kind==('kernel', 'SIGINT'): assert status=='done' or (status, r['cause'])==('stopped', 'SIGINT') or not r['results'] and status=='failed', r['error'] # it may die of it while it starts
+    if kind==('kernel', 'SIGINT'): assert status=='done' or (status, r['cause'])==('stopped', 'SIGINT') or (status, r['cause'], r['results'])==('failed', 'exit 1', {}), r['error'] # it may die of it in its first moments
     if whom=='cell': assert (status, r['cause'])==('failed', CAUSE[what][0]) and CAUSE[what][1] in r['error']
     if status!='dead': check_notebook(out, status)
     return status
