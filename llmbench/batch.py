@@ -17,6 +17,7 @@ from .engine import SAVE, Execution, execute, lock_file, tidy
 from .facts import RECORD_LINES, Energy, Hide, accelerators, cost_of, git_state, memory_kills, memory_limit, price, settings, together, watts_of
 from .index import process_mark, read_record, true_status
 from .parameters import check_parameters, find_notebook, parameters_of, run_folder, run_names, typed # noqa: F401
+from .ranks import ranks
 from .run import code_hash, environment, packages
 from .show import Live, in_notebook
 from .store import STAMP, file_hash, read_json, whole, write_json
@@ -174,7 +175,7 @@ def _why(e, run)->tuple:
     "(status, cause, sentence) for what an execution ended with."
     code = run.client.process.poll() if run.client and run.client.process else None
     if isinstance(e, KeyboardInterrupt):
-        return 'stopped', run.signal or 'SIGINT', f"stopped from outside ({run.signal or 'Ctrl-C'}); run the same command again to go on with what is finished, or `llmbench resume {run.folder}`"
+        return 'stopped', run.signal or 'SIGINT', f"stopped from outside ({run.signal or 'Ctrl-C'}); run the same command again to go on with what is finished"+(f', or `llmbench resume {run.folder}`' if ranks()[1]==1 else '')
     if run.exited: return 'failed', 'exit 0', run.exited
     if hasattr(e, 'ename'):                                          # a cell raised it
         text, at = f'{e.ename}: {e.evalue}', f'cell {e.exec_count}: '

@@ -431,6 +431,9 @@ def main(argv=None)->int:
         raise
     a.code = DONE
     try:
+        if a.verb!='run' and os.environ.get('WORLD_SIZE', '1')!='1':
+            from llmbench.ranks import only_one
+            only_one(a.verb)
         with plain_warnings(a.verb): out = a.fn(a)
         if isinstance(out, int): return out
         put_out(out)

@@ -6,15 +6,20 @@
 __all__ = ['run_together']
 
 # %% ../nbs/60g_together.ipynb #4ef7f8c9
-import contextlib, os
+import contextlib, os, re, signal, socket, sys, time
 
 from .batch import RunFailed, folder_for, run_notebook
 from .facts import Hide
-from .parameters import check_parameters, find_notebook, parameters_of
+from .index import process_mark
+from .parameters import check_parameters, find_notebook, parameters_of, run_folder
 from .ranks import ranks, run_cells
 from .store import FOLLOWS, read_json, write_json
 
 # %% ../nbs/60g_together.ipynb #65b7b731
+_TRAINS = ('continual', 'finetune', 'pretrain') # the jobs whose work several processes share
+_PATIENCE = 5 # seconds in which the others are to have said how they ended
+_CUT = re.compile('closed by peer|connection reset|broken pipe|gloo|nccl', re.I) # what a process says when another one is gone
+
 def run_together(
     name,           # a run notebook's name, or a path
     params:dict=(), # parameter -> value; text is converted to the parameter's type
@@ -25,17 +30,18 @@ def run_together(
     rank, world = ranks()
     if world==1: return run_notebook(name, params, out, **how)
     path = find_notebook(name)
+    if path.stem not in _TRAINS and path.absolute().parent==run_folder().absolute():
+        raise ValueError(f"{path.stem} is the work of one process, and {world} were started; without torchrun it uses what is there. Several processes share {', '.join(_TRAINS)} and notebooks of your own")
     out = folder_for(path, out, params)
     given = check_parameters(path, dict(params))
     if rank: return _beside(path, given|(dict(out=str(out)) if 'out' in parameters_of(path) else {}), out, rank)
     began = _began()
     try: return run_notebook(name, params, out, **how)
     except RunFailed as e:
-        said = _others(out, began) if e.record.get('status')=='stopped' else []
-        if not said: raise
-        record = read_json(out/'run.json')|dict(status='failed', cause='error', error=f"process {said[0]['rank']} of {world}: {said[0]['error']}")
-        write_json(out/'run.json', record)                           # it was told to stop because another one had failed
-        raise RunFailed(f"{path.stem} failed: {record['error']}", record) from e
+        if not (why := _from_others(e.record, out, began, world)): raise
+        record = read_json(out/'run.json')|why
+        write_json(out/'run.json', record)
+        raise RunFailed(f"{path.stem} {record['status']}: {record['error']}", record) from e
 
 def _began():
     "When this process was started."
@@ -43,17 +49,40 @@ def _began():
     return psutil.Process().create_time()
 
 def _beside(path, given, out, rank):
-    "The cells, in this process; what they print has been printed by the first one."
+    "The cells, in this process; what they print has been printed by the first one. A file says that it is at work, and goes when it has ended as it should."
     out.mkdir(parents=True, exist_ok=True)                           # the first one may be slower
+    mine, state = out/f'.rank-{rank}.json', dict(rank=rank, pid=os.getpid(), process=process_mark(os.getpid()), host=socket.gethostname())
+    write_json(mine, state)
     os.environ[FOLLOWS] = '1'
+    old = signal.signal(signal.SIGTERM, lambda *_: sys.exit('terminated')) # so that its own processes are ended too
     try:
         with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(nowhere): run_cells(path, given)
     except Exception as e:
-        write_json(out/f'.rank-{rank}.json', dict(rank=rank, error=Hide(given).text(f'{type(e).__name__}: {e}')))
+        write_json(mine, state|dict(error=Hide(given).text(f'{type(e).__name__}: {e}')))
         raise
-    finally: del os.environ[FOLLOWS]
+    except BaseException: mine.unlink(missing_ok=True); raise        # it was told to end
+    finally:
+        signal.signal(signal.SIGTERM, old)
+        del os.environ[FOLLOWS]
+    mine.unlink(missing_ok=True)
+    return {}
+
+def _from_others(record, out, began, world)->dict:
+    "What the record has to say instead, if this run ended because another process had failed or is gone."
+    stopped = record.get('status')=='stopped'
+    if not stopped and not _CUT.search(record.get('error') or ''): return {} # a fault of its own
+    till = time.monotonic()+_PATIENCE
+    while any(map(_at_work, left := _others(out, began))) and time.monotonic()<till: time.sleep(.1)
+    failed, lost = [o for o in left if 'error' in o and not _CUT.search(o['error'])], [o for o in left if 'error' not in o and not _at_work(o)]
+    if failed: return dict(status='failed', cause='error', error=f"process {failed[0]['rank']} of {world}: {failed[0]['error']}")
+    if lost: return dict(status='dead', cause='process gone', error=f"process {lost[0]['rank']} of {world} is gone without a word: it was killed, or the system wanted its memory; the same command goes on with what is finished")
     return {}
 
 def _others(out, began):
-    "What other processes of this start have said of their end."
-    return [read_json(p) for p in sorted(out.glob('.rank-*.json')) if p.stat().st_mtime>began-1]
+    "The other processes of this start that have not ended as they should, each with what it said."
+    found = []
+    for p in sorted(out.glob('.rank-*.json')):
+        with contextlib.suppress(FileNotFoundError): found += [read_json(p)]*(p.stat().st_mtime>began-1) # it may end just now
+    return found
+
+def _at_work(o): return 'error' not in o and (o['host']!=socket.gethostname() or process_mark(o['pid'])==o['process'])

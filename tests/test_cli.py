@@ -392,6 +392,37 @@ def test_the_array_script_does_the_point_of_its_number(tmp_path):
     assert subprocess.run(['bash', STATIC/'slurm_array.sh'], cwd=tmp_path, env={**env, 'SLURM_ARRAY_TASK_ID': '3'}, capture_output=True).returncode==2
 
 
+def program(path, text):
+    path.write_text(f'#!/bin/bash\n{text}\n')
+    path.chmod(0o755)
+
+
+def test_what_the_slurm_scripts_start_again(tmp_path):
+    "Programs of the same names say how it went: here it counts what the scripts do then."
+    program(tmp_path/'scontrol', 'echo "$@" >> scontrol.log')
+    program(tmp_path/'srun', 'exec "$@"')
+    program(tmp_path/'llmbench', 'exit 3')
+    program(tmp_path/'torchrun', 'echo x >> starts; mkdir -p out; date +%N > out/run.json; if [ -e wait ]; then touch began; sleep 20 & trap "kill %1; exit 1" TERM; wait; fi; exit 1')
+    (tmp_path/'points').mkdir()
+    for n in 'ab': (tmp_path/'points'/f'{n}.yaml').touch()
+    env = {**os.environ, 'PATH': f"{tmp_path}{os.pathsep}{os.environ['PATH']}", 'JOB': 'job', 'SLURM_JOB_ID': '7', 'RESTARTS': '1'}
+    start = lambda name, *given, **more: subprocess.Popen(['bash', STATIC/name, *given], cwd=tmp_path, env=env|more, stderr=subprocess.PIPE, text=True)
+    # the element that bears the array's number asks for itself only
+    assert start('slurm_array.sh', SLURM_ARRAY_JOB_ID='7', SLURM_ARRAY_TASK_ID='2').wait(60)==3 and (tmp_path/'scontrol.log').read_text()=='requeue 7_2\n'
+    starts = lambda: len((tmp_path/'starts').read_text().split())
+    assert start('slurm_torchrun.sh', 'job', 'out=out').wait(60)==3 and starts()==2 # a killed process: once more
+    program(tmp_path/'llmbench', 'exit 1')
+    assert start('slurm_torchrun.sh', 'job', 'out=out').wait(60)==1 and starts()==3 # a fault of the job: not
+    # its time is up: it is stopped, and queued again
+    program(tmp_path/'llmbench', 'exit 3')
+    (tmp_path/'wait').touch()
+    told, till = start('slurm_torchrun.sh', 'job', 'out=out'), time.time()+60
+    while not (tmp_path/'began').exists() and time.time()<till: time.sleep(.02)
+    time.sleep(.2)
+    told.terminate()
+    assert told.wait(60)==3 and starts()==4 and (tmp_path/'scontrol.log').read_text()=='requeue 7_2\nrequeue 7\n'
+
+
 @pytest.mark.skipif(not os.environ.get('LLMBENCH_SLOW'), reason='a minute of processor time; LLMBENCH_SLOW=1 runs it')
 def test_the_torchrun_script_trains_as_one_process_does(tmp_path):
     "A real torchrun of two processes: one run with its record, and what it learns is what one process learns."
@@ -410,16 +441,16 @@ def test_the_torchrun_script_trains_as_one_process_does(tmp_path):
 def test_the_ssh_script_starts_looks_and_fetches(tmp_path):
     "What would be done on the other machine is done in a shell of this one: only the wire is left out."
     job(tmp_path)
-    there = tmp_path/'there'
-    there.mkdir()
-    shutil.copy(tmp_path/'job.ipynb', there/'job.ipynb')
+    there = tmp_path/'over there'
     (tmp_path/'hosts').write_text('# two machines\nalpha\n\nbeta\n')
     wire = tmp_path/'wire'
     wire.write_text('#!/bin/bash\n[ "$1" = -n ] && shift\nshift\nexec bash -c "$*"\n')
     wire.chmod(0o755)
     env = {**os.environ, 'SSH': str(wire), 'HOME_THERE': str(there), 'BIN': str(Path(LLMBENCH).parent)}
     (tmp_path/'points'/'b.yaml').unlink()
-    call = lambda what: subprocess.run(['bash', STATIC/'ssh_runs.sh', what, 'job.ipynb', 'points', 'hosts'], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    call = lambda what, **more: subprocess.run(['bash', STATIC/'ssh_runs.sh', what, 'job.ipynb', 'points', 'hosts'], cwd=tmp_path, env=env|more, capture_output=True, text=True, timeout=120)
+    nothing = call('start', BIN='no where')
+    assert nothing.returncode==1 and 'started' not in nothing.stdout and 'there is no program no where/llmbench' in nothing.stderr
     started = call('start')
     assert started.returncode==0 and 'alpha: started' in started.stdout, started.stderr
     till = time.time()+90

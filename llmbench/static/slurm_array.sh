@@ -35,6 +35,7 @@ code=0
 wait "$child" || code=$?
 if kill -0 "$child" 2>/dev/null; then code=0; wait "$child" || code=$?; fi   # the first wait ended with the signal
 
-# 3: stopped, not failed. Queue it again: the same command goes on with what is finished
-if [ "$code" -eq 3 ] && [ -n "${SLURM_JOB_ID:-}" ]; then scontrol requeue "$SLURM_JOB_ID"; fi
+# 3: stopped, not failed. Queue this element again: the same command goes on with what is finished. (The number of
+# the job alone, in the element that bears the number of the whole array, would queue every element again.)
+if [ "$code" -eq 3 ] && [ -n "${SLURM_ARRAY_JOB_ID:-}" ]; then scontrol requeue "${SLURM_ARRAY_JOB_ID}_$K"; fi
 exit "$code"

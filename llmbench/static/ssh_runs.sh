@@ -3,7 +3,8 @@
 #   bash ssh_runs.sh start  pretrain points hosts.txt      # the K-th file goes to the K-th host; each run goes on when you log out
 #   bash ssh_runs.sh status pretrain points hosts.txt
 #   bash ssh_runs.sh fetch  pretrain points hosts.txt      # into runs/ssh/NAME
-# hosts.txt: a host a line, as ssh knows it. On each of them: llmbench in ~/llmbench/.venv (or BIN=...).
+# hosts.txt: a host a line, as ssh knows it. On each of them: llmbench in ~/llmbench/.venv (or HOME_THERE=..., BIN=...).
+# JOB is the name of a run notebook, or the path of one here, which is copied to the hosts.
 set -euo pipefail
 
 usage='usage: bash ssh_runs.sh start|status|fetch JOB POINTS_FOLDER HOSTS_FILE'
@@ -19,20 +20,33 @@ mapfile -t hosts < <(grep -v '^[[:space:]]*\(#\|$\)' "$hosts_file")
 [ "${#files[@]}" -gt 0 ] || { echo "no .yaml files in $points" >&2; exit 2; }
 [ "${#hosts[@]}" -ge "${#files[@]}" ] || { echo "${#files[@]} files of parameters, but only ${#hosts[@]} hosts in $hosts_file" >&2; exit 2; }
 
+printf -v home '%q' "$HOME_THERE"
+printf -v bin '%q' "$BIN/llmbench"
+book=$job
+if [ -f "$job" ]; then book=$OUT/$(basename "$job"); fi
+printf -v book_there '%q' "$book"
+
 failed=0
 for k in "${!files[@]}"; do
   host=${hosts[k]} name=$(basename "${files[k]}" .yaml)
   printf -v there '%q' "$OUT/$name"
-  printf -v job_q '%q' "$job"
   case $what in
     start)
-      "$SSH" "$host" "mkdir -p $HOME_THERE/$there && cat > $HOME_THERE/$there.yaml" < "${files[k]}"
-      "$SSH" -n "$host" "cd $HOME_THERE && nohup $BIN/llmbench run $job_q -f $there.yaml -o $there > $there.log 2>&1 < /dev/null & echo $host: started $there" ;;
+      if ! { "$SSH" "$host" "mkdir -p $home/$there && cat > $home/$there.yaml" < "${files[k]}" &&
+             { [ ! -f "$job" ] || "$SSH" "$host" "cat > $home/$book_there" < "$job"; } &&
+             "$SSH" -n "$host" "cd $home || exit 1
+               [ -x $bin ] || { echo there is no program $bin in $home >&2; exit 1; }
+               nohup $bin run $book_there -f $there.yaml -o $there > $there.log 2>&1 < /dev/null &
+               sleep 1
+               kill -0 \$! 2> /dev/null || wait \$! || { tail -n 5 $there.log >&2; exit 1; }"; }; then
+        echo "$host: could not start $OUT/$name" >&2
+        failed=1
+      else echo "$host: started $OUT/$name"; fi ;;
     status)
-      "$SSH" -n "$host" "cd $HOME_THERE && $BIN/llmbench ls $there" || failed=1 ;;
+      "$SSH" -n "$host" "cd $home && $bin ls $there" || failed=1 ;;
     fetch)
       mkdir -p "$OUT/$name"
-      "$SSH" -n "$host" "tar -C $HOME_THERE/$there -cf - --exclude=checkpoints ." | tar -C "$OUT/$name" -xf - || failed=1 ;;
+      "$SSH" -n "$host" "tar -C $home/$there -cf - --exclude=checkpoints ." | tar -C "$OUT/$name" -xf - || failed=1 ;;
     *) echo "$usage" >&2; exit 2 ;;
   esac
 done
