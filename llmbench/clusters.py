@@ -6,7 +6,7 @@
 __all__ = ['clusters', 'gpus', 'slot_devices', 'serve', 'server', 'set_aside', 'put_back', 'run_task', 'Requeued']
 
 # %% ../nbs/60d_clusters.ipynb #9f2f0974
-import atexit, contextlib, gc, io, json, logging, os, re, select, signal, subprocess, sys, threading, time, traceback
+import atexit, contextlib, ctypes, gc, io, json, logging, os, re, select, signal, subprocess, sys, threading, time, traceback
 from collections import deque
 from pathlib import Path
 
@@ -53,6 +53,8 @@ class _Server:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, self.end)
+        Hide({}).record({})                                          # its patterns are read once, not by each copy
+        self.libc = ctypes.CDLL(None) if sys.platform=='linux' else None
         gc.freeze()
 
     def end(self, *_): self.ended = True
@@ -128,7 +130,8 @@ class _Server:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, _stop)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-            _die_with(parent)
+            if self.libc: self.libc.prctl(1, signal.SIGTERM)         # PR_SET_PDEATHSIG: it is asked to stop when the one that split it off is gone
+            if os.getppid()!=parent: raise KeyboardInterrupt
             np.random.seed()                                         # as in a process of its own; Python's and torch's generators see to themselves
             atexit._clear()                                          # what the copy ends is not the other's
             _call.kept = True
@@ -144,13 +147,6 @@ class _Server:
 def _stop(*_):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)                    # who asks twice (a scheduler, and then its job) does not disturb the last words
     raise KeyboardInterrupt('SIGTERM')
-
-def _die_with(parent):
-    "Have this process asked to stop when the one that split it off is gone (Linux)."
-    if sys.platform=='linux':
-        import ctypes
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)                   # PR_SET_PDEATHSIG
-    if os.getppid()!=parent: os.kill(os.getpid(), signal.SIGTERM)
 
 def _flush():
     "Write out what open files still hold, as the end of a process does."
