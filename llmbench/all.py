@@ -100,6 +100,7 @@ from .search import *
 from .tune import *
 from .select import *
 from .parameters import *
+from .values import *
 from .batch import *
 from .record import *
 from .resume import *
