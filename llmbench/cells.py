@@ -303,18 +303,20 @@ def load_ipython_extension(shell):
     "The kernel ends with its parent. A SIGINT interrupts what a cell executes and nothing else: ipykernel would lose the request that it is taking up, and the reply to it, for which a run then waits for ever."
     parent = os.getppid()
     threading.Thread(target=_end_with, args=(int(os.environ.get('JPY_PARENT_PID', 1)) if parent==1 else parent,), daemon=True).start() # 1: the parent is gone already, unless it is the first process of a container
-    due = None
+    noted = []                                         # while a cell was being looked at
     def heed(number, frame, end=None):
-        nonlocal due
         if _here is None or _here.plan is None: return
         while frame is not None:
             if frame.f_globals is shell.user_ns: raise KeyboardInterrupt
             frame = frame.f_back
         if end: return end(number, frame)
-        if due is None or not due.is_alive():          # the cell is being looked at: its code is about to begin
-            due = threading.Timer(.02, os.kill, [os.getpid(), signal.SIGINT])
-            due.daemon = True
-            due.start()
+        noted.append(number)
+    class Late:
+        def visit(self, tree):                         # the code of the cell, which is about to begin
+            if noted: tree.body[:] = ast.parse('raise KeyboardInterrupt').body
+            return tree
+    shell.ast_transformers.append(Late())
+    for event in ('pre_run_cell', 'post_run_cell'): shell.events.register(event, lambda _: noted.clear())
     shell.kernel.pre_handler_hook = shell.kernel.post_handler_hook = lambda: signal.signal(signal.SIGINT, heed) # ipykernel's own let each request be interrupted
     signal.signal(signal.SIGINT, heed)
     awaiting = shell.kernel._cancel_on_sigint

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import papermill
 import psutil
 import pytest
 from measured import CHANGES, measured, others
@@ -162,6 +163,7 @@ ELSEWHERE = dict(mixture_search='test_batch', select_sft='test_training', contin
 def test_no_job_is_left_out():
     assert {*TINY, *ELSEWHERE}==set(run_names())
     for name, file in ELSEWHERE.items(): assert f"'{name}'" in (Path(__file__).parent/f'{file}.py').read_text()
+    for name in run_names(): assert set(papermill.inspect_notebook(find_notebook(name)))==set(parameters_of(find_notebook(name))), 'papermill reads no comment with an equals sign'
 
 
 @pytest.fixture
