@@ -7,7 +7,7 @@ __all__ = ['EXIT', 'PAUSE', 'FACTS', 'BALLAST', 'Stopped', 'said', 'placeless', 
            'folder_for', 'run_notebook']
 
 # %% ../nbs/60_batch.ipynb #0baef6b7
-import contextlib, json, math, os, re, resource, shutil, signal, socket, sys, threading, time
+import contextlib, math, os, re, resource, shutil, signal, socket, sys, threading, time
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from .parameters import check_parameters, find_notebook, parameters_of, run_fold
 from .ranks import ranks
 from .run import code_hash, environment, packages
 from .show import Live, in_notebook
-from .store import STAMP, file_hash, read_json, whole, write_json
+from .store import STAMP, file_hash, sound_lines, whole, write_json
 
 # %% ../nbs/60_batch.ipynb #8bc9177a
 EXIT = dict(done=0, failed=1, stopped=3, dead=3) # status of a run -> exit code; 2 is a wrong command
@@ -194,16 +194,10 @@ def _why(e, run)->tuple:
 def _mib(n): return f'{n/2**20:,.0f} MiB'
 
 # %% ../nbs/60_batch.ipynb #754263d1
-def _whole_lines(path):
-    "The lines of a file that are JSON; one that was cut off when the disk was full is not."
-    for line in path.read_text(encoding='utf-8', errors='replace').split('\n')[:-1] if path.exists() else ():
-        with contextlib.suppress(ValueError):
-            if isinstance(r := json.loads(line), dict) and 'said' in r: yield r
-
 def said(folder)->tuple: # (inputs, results), each a dict by name
     "What the notebook of this folder has said so far, by `record.used` and `record.result`."
     inputs, results = {}, {}
-    for r in _whole_lines(Path(folder)/RECORD_LINES):
+    for r in (r for r in sound_lines(Path(folder)/RECORD_LINES) if 'said' in r):
         what, name = r.pop('said'), r.pop('name', None)
         if what=='result': results[name] = r.get('value')
         if what=='used' and r not in inputs.values():
@@ -219,9 +213,8 @@ def placeless(x, folder):
 
 def _object(path):
     "The JSON object in a file; {} if it holds something else, or is gone: other programs use these names too."
-    try: found = read_json(path)
+    try: return read_record(path)
     except (OSError, ValueError): return {}
-    return found if isinstance(found, dict) else {}
 
 def made(folder)->tuple: # (steps, seeds)
     "What steps and training runs left below a folder: fingerprint of the inputs of each step, digest of each trained model; and the seeds of the trainings."

@@ -18,7 +18,7 @@ from .core import Registry, did_you_mean, fingerprint, need, plain, rng, seed_of
 from .facts import Hide, told
 from .index import BEAT
 from .parameters import check_parameters, find_notebook, parameters_of, typed
-from .store import file_hash, read_json, write_json
+from .store import file_hash, read_json, sound_lines, write_json
 
 # %% ../nbs/60c_points.ipynb #cce70449
 def ways(
@@ -379,21 +379,13 @@ def _without_secrets(path, mode, hide):
 def logged(folder, known=None):
     "The rows that a point has logged: of the metrics.jsonl nearest to its folder; and that file."
     path = known or min(_logs(folder), key=lambda p: (len(p.parts), str(p)), default=None)
-    return ([*_rows(path)], path) if path else ([], None)
+    return (sound_lines(path), path) if path else ([], None)
 
 def _logs(folder):
     "The logs below a folder; scratch folders, which come and go, begin with a dot."
     for here,inside,names in os.walk(folder):
         inside[:] = [d for d in inside if not d.startswith('.')]
         if 'metrics.jsonl' in names: yield Path(here)/'metrics.jsonl'
-
-def _rows(path):
-    "The lines of a log that are whole: one that was torn, because a disk was full or two processes wrote at once, says nothing."
-    try: text = path.read_text(encoding='utf-8', errors='replace')
-    except FileNotFoundError: return
-    for line in text.split('\n')[:-1]:
-        with contextlib.suppress(ValueError):
-            if isinstance(row := json.loads(line), dict): yield row
 
 def _numbers(record): return {k: v for k,v in (record.get('results') or {}).items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
 

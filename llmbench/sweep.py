@@ -6,7 +6,7 @@
 __all__ = ['POINTS', 'ENDED', 'Sweep', 'find_sweeps', 'sweep']
 
 # %% ../nbs/60e_sweep.ipynb #4e9fe703
-import contextlib, json, os, signal, socket, sys, threading, time, warnings
+import contextlib, functools, json, os, signal, socket, sys, threading, time, warnings
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,8 @@ POINTS = 'points.jsonl'
 ENDED = ('done', 'pruned')   # never done again
 
 _OWN = ('point', 'status', 'tries', 'seconds', 'why', 'folder') # columns of a table that are no parameter
+
+def _column(goal, k): return f'parameters.{k}' if k in (*_OWN, goal) else k # of a parameter: its name, unless that is taken
 
 class Sweep:
     "A sweep on disk: its points, what they came to, and how they look."
@@ -75,8 +77,7 @@ class Sweep:
 
     def columns(self):
         "A function of a parameter's name: its column, which is the name, unless that is taken."
-        taken = {*_OWN, self.goal}
-        return lambda k: f'parameters.{k}' if k in taken else k
+        return functools.partial(_column, self.goal)
 
     @property
     def best(self)->dict:
@@ -361,7 +362,7 @@ class _Board(Live):
 
     def html(self, s):
         import pandas as pd
-        rows = [dict(point=p.number, status=p.status)|{f'parameters.{k}' if k in (*_OWN, self.goal) else k: v for k,v in p.shown.items()}|{self.goal: p.value}|dict(tries=len(p.attempts), why=p.reason) for p in [*s.running, *s.ended[::-1]][:20]]
+        rows = [dict(point=p.number, status=p.status)|{_column(self.goal, k): v for k,v in p.shown.items()}|{self.goal: p.value}|dict(tries=len(p.attempts), why=p.reason) for p in [*s.running, *s.ended[::-1]][:20]]
         return table_html(pd.DataFrame(rows)) if rows else ''
 
 # %% ../nbs/60e_sweep.ipynb #677dd6be
