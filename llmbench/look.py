@@ -64,7 +64,7 @@ def _passing(browser, q, points):
     return browser._kept[1]
 
 def _page_answer(browser, query, n=0, size=12, points=False):
-    q = browser.query = browser.check(**query)
+    q = browser.check(**query)
     if q['find'] and not browser.search(q).done.any(): browser.search(q).run(q['where'], STEP)
     rows, kinds, alive = _passing(browser, q, points)
     ready = [c for c in browser.numbers if c in browser._numbers or c in browser.numbers_of_store()]
@@ -72,6 +72,7 @@ def _page_answer(browser, query, n=0, size=12, points=False):
     page, values = browser._page(rows, n, size, 200, ready), {c: browser.number(c)[got].tolist() for c in {*ready, *([sort] if sort else [])}}
     shown = [dict(row=r, id=i, source=s, text=t, values={c: v[k] for c,v in values.items()}) for k,(r,i,s,t) in enumerate(zip(page['row'], page['id'], page['source'], page['text']))]
     browser.ahead(rows[(n+1)*size:(n+2)*size])
+    browser.query = q # last: JupyterLab lets a screen's questions run beside a cell, which must not see a query before its rows
     return dict(total=len(rows), rows=shown, kinds=kinds, search=_about_search(browser, q), map=alive)
 
 def _measure_answer(browser, name):

@@ -175,6 +175,7 @@ def test_the_dashboard_and_the_documents(browser, lab, tmp_path_factory):
     page.wait_for_selector('.lb-look .reader .text', timeout=60_000)
     page.locator('.lb-look .find').fill('import')
     page.wait_for_selector('.lb-look .reader .text mark.hit')
+    page.wait_for_function(f"() => {{ const s = {LOOK}.got.search; return s && s.done===s.of; }}") # a document that was being opened may show its marks before the list is there
     find, rows = asked(page)
     assert find=='import' and rows==int(page.locator('.lb-look .count').inner_text()) and page.evaluate(f'{LOOK}.page') is False
     readable(page, '.lb-look')

@@ -1,5 +1,5 @@
 """The browser of documents in a real browser: hostile text stays text, search, filters, brush and next work by real clicks, and a page without a kernel answers as Python does."""
-import json, time
+import json, threading, time
 
 import numpy as np
 import pandas as pd
@@ -157,6 +157,16 @@ def test_a_search_stops_and_goes_on():
     assert not s.run(seconds=0) and s.done.sum()>before and s.run() and s.hits.all()
     began = time.perf_counter()
     assert answer(many, 'page', query=many.check(find='7$', regex=True))['total']>0 and time.perf_counter()-began<5
+
+def test_a_cell_sees_no_query_before_its_rows():
+    "JupyterLab answers a screen's questions beside a running cell."
+    many = browse([f'text {k}' for k in range(40_000)])
+    for find in ('text 1', 'text 2', 'text 3', 'text 4'):
+        asking = threading.Thread(target=answer, args=(many, 'page'), kwargs=dict(query=many.check(find=find)))
+        asking.start()
+        while many.query['find']!=find: time.sleep(0)
+        assert len(many.rows())>0, find
+        asking.join()
 
 def test_pages_of_a_saved_corpus_read_only_their_groups(tmp_path):
     import pyarrow as pa, pyarrow.parquet as pq
