@@ -67,12 +67,15 @@ def work_in_pool(job:Job, threads:int=1)->str:
 
 _GROUP = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE', 'GROUP_RANK', 'GROUP_WORLD_SIZE', 'ROLE_RANK', 'ROLE_WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
 
-def quiet():
+def quiet(
+    devices=None # a queue of values of CUDA_VISIBLE_DEVICES, of which this process takes one; None: it sees what its parent sees
+):
     "Prepare a worker process: Ctrl-C belongs to the parent, a request to end is obeyed after the step, one thread, no chatter, none of its parent's place in a group of processes."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit('terminated'))
     for k in [k for k in os.environ if k in _GROUP or k.startswith('TORCHELASTIC_')]: del os.environ[k]
     os.environ.update(OMP_NUM_THREADS='1', TOKENIZERS_PARALLELISM='false', TRANSFORMERS_VERBOSITY='error', HF_HUB_DISABLE_PROGRESS_BARS='1')
+    if devices: os.environ['CUDA_VISIBLE_DEVICES'] = devices.get()
 
 # %% ../nbs/50_jobs.ipynb #0d7f84ed
 def stacks(jobs)->list: # of lists of Jobs

@@ -8,7 +8,7 @@ __all__ = ['WAYS', 'measure_ways', 'choose_way', 'train_all', 'in_processes', 'p
 # %% ../nbs/51_pool.ipynb #11282792
 from pathlib import Path
 
-from .core import cores, did_you_mean, fingerprint
+from .core import cores, did_you_mean, fingerprint, gpus
 from .jobs import finished, quiet, rate_alone, rate_stacked, stacks, work_in_pool, work_stacked
 from .models import estimate
 from .recipe import Recipe
@@ -55,10 +55,14 @@ def _accelerated():
     import torch
     return torch.accelerator.is_available()
 
-def _pool(n):
+def _pool(n, devices=()):
+    "Processes, each with an accelerator of its own where there are several."
     import multiprocessing as mp
     from concurrent.futures import ProcessPoolExecutor
-    return ProcessPoolExecutor(n, mp.get_context('spawn'), quiet)
+    context = mp.get_context('spawn')
+    mine = context.Queue()
+    for d in devices: mine.put(d)
+    return ProcessPoolExecutor(n, context, quiet, (mine if devices else None,))
 
 # %% ../nbs/51_pool.ipynb #f461e557
 def train_all(
@@ -71,7 +75,8 @@ def train_all(
     if way not in (*WAYS, 'auto'): raise LookupError('train_all: '+did_you_mean('way', way, (*WAYS, 'auto')))
     live, todo = Live(title, sum(j.recipe['tokens'] for j in jobs)), [j for j in jobs if not finished(j)]
     if not todo: _draw(live, jobs, final=True)
-    in_processes(*_calls(todo, choose_way(todo, workers) if way=='auto' and todo else way, workers), title, lambda final: _draw(live, jobs, final))
+    calls, n, devices = _calls(todo, choose_way(todo, workers) if way=='auto' and todo else way, workers)
+    in_processes(calls, n, title, lambda final: _draw(live, jobs, final), devices)
     runs = [Run(j.folder) for j in jobs]
     if bad := {j.name: r for j,r in zip(jobs, runs) if r.status=='failed'}:
         raise FloatingPointError(f"{title}: {', '.join(bad)} failed, the other {len(jobs)-len(bad)} of {len(jobs)} runs are trained and scored. The first: {next(iter(bad.values())).record['error']}")
@@ -81,12 +86,13 @@ def in_processes(
     calls,     # of (function of a module, *arguments)
     n:int,     # processes
     title:str, # of the work, for messages
-    look=lambda final: None # called twice a second, and at the end
+    look=lambda final: None, # called twice a second, and at the end
+    devices:list=()          # CUDA_VISIBLE_DEVICES of each process; none: what this one sees
 ):
     "Do the calls in processes of their own; if one fails, or this process is told to end, all are ended."
     from concurrent.futures import wait
     from concurrent.futures.process import BrokenProcessPool
-    with _pool(n) as pool:
+    with _pool(n, devices) as pool:
         left = {pool.submit(*c) for c in calls}
         try:
             while left:
@@ -105,10 +111,13 @@ def in_processes(
 
 # %% ../nbs/51_pool.ipynb #cea7a065
 def _calls(jobs, way, workers)->tuple:
-    "What the pool is to do, and how many processes it needs."
-    if way=='processes': return [(work_in_pool, j) for j in jobs], max(1, min(workers or cores(), len(jobs)))
-    groups = stacks(jobs) if way=='stacked' else [[j] for j in jobs]
-    return [(work_stacked, g, cores()) if len(g)>1 else (work_in_pool, g[0], cores()) for g in groups], 1
+    "What the pool is to do, how many processes it needs, and the accelerator of each."
+    if way=='processes': return [(work_in_pool, j) for j in jobs], max(1, min(workers or cores(), len(jobs))), []
+    devices = gpus() if _accelerated() else []
+    groups = [part for g in stacks(jobs) for k in range(len(devices) or 1) if (part := g[k::len(devices) or 1])] if way=='stacked' else [[j] for j in jobs]
+    n = max(1, min(len(devices), len(groups)))
+    threads = max(1, cores()//n)
+    return [(work_stacked, g, threads) if len(g)>1 else (work_in_pool, g[0], threads) for g in groups], n, devices[:n] if n>1 else []
 
 def _progress(job):
     "(tokens seen, [(tokens, loss)]) of a job, from its metrics file."

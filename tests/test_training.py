@@ -9,6 +9,7 @@ import time
 import psutil
 import pytest
 
+from llmbench import pool
 from llmbench.core import plain
 from llmbench.jobs import Job, finished
 from llmbench.recipe import Recipe
@@ -80,6 +81,22 @@ def test_the_number_of_workers_does_not_change_the_result(shards, tmp_path):
 
 
 @pytest.mark.skipif(not os.environ.get('LLMBENCH_SLOW'), reason='half a minute; LLMBENCH_SLOW=1 runs it')
+def seen(seconds):
+    time.sleep(seconds)
+    return os.environ.get('CUDA_VISIBLE_DEVICES')
+
+
+def test_each_accelerator_has_a_process_of_its_own(shards, tmp_path, monkeypatch):
+    "What is planned for a machine of three of which two may be used; the work itself needs none."
+    jobs = [job(shards, tmp_path/n) for n in 'abc']
+    monkeypatch.setattr(pool, '_accelerated', lambda: True)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '2,0')
+    calls, n, devices = pool._calls(jobs, 'stacked', None)
+    assert [[j.name for j in c[1]] if isinstance(c[1], list) else c[1].name for c in calls]==[['a', 'c'], 'b'] and n==2 and devices==['2', '0']
+    assert [c[1].name for c in pool._calls(jobs, 'alone', None)[0]]==['a', 'b', 'c'] and pool._calls(jobs[:1], 'alone', None)[1:]==(1, [])
+    with pool._pool(n, devices) as processes: assert set(processes.map(seen, [.3]*4))=={'2', '0'}
+
+
 def test_a_search_of_two_processes_loses_a_worker_and_goes_on(shards, tmp_path):
     from llmbench.tokens import open_tokens
     from llmbench.tune import Tuning, tune
