@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from .core import fingerprint, plain
-from .engine import SAVE, Execution, execute, lock_file, tidy
+from .engine import SAVE, Execution, execute, tidy
 from .facts import RECORD_LINES, Energy, Hide, accelerators, cost_of, git_state, memory_kills, memory_limit, price, settings, together, watts_of
-from .index import process_mark, read_record, true_status
+from .index import read_record, this_process, true_status
 from .parameters import check_parameters, find_notebook, parameters_of, run_folder, run_names, typed # noqa: F401
 from .ranks import ranks
 from .run import code_hash, environment, packages
 from .show import Live, in_notebook
-from .store import STAMP, file_hash, sound_lines, whole, write_json
+from .store import STAMP, file_hash, lock_file, sound_lines, whole, write_json
 
 # %% ../nbs/60_batch.ipynb #8bc9177a
 EXIT = dict(done=0, failed=1, stopped=3, dead=3) # status of a run -> exit code; 2 is a wrong command
@@ -305,7 +305,7 @@ def run_notebook(
     if held is None: raise FileExistsError(f"{out} is in use: another process has just begun there; wait for it, or give another folder with -o")
     old, values = _free(out, path.stem), {k: given.get(k, v['default']) for k,v in known.items()}
     record = dict(kind='notebook', notebook=path.stem, notebook_path=str(path.absolute()), notebook_hash=file_hash(path), parameters=values, given=sorted(set(params)),
-                  status='running', pid=os.getpid(), process=process_mark(os.getpid()), host=socket.gethostname(), started=time.time(), command=Hide(values).command(sys.argv)[:2000], attempts=_attempts(old, out))|dict(facts)
+                  status='running', **this_process(), command=Hide(values).command(sys.argv)[:2000], attempts=_attempts(old, out))|dict(facts)
     run = _Working(out, target, record, values, env or {}, keep, log, watts, cwd)
     if restore: run.earlier = _earlier(target)
     record |= dict(seeds={k: v for k,v in values.items() if 'seed' in k}, determinism=dict(settings(run.env), shared_generators=0))

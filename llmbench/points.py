@@ -8,7 +8,7 @@ __all__ = ['designs', 'MACHINE', 'FAULTY', 'KILLED', 'TRY_AGAIN', 'ways', 'value
            'CommandFailed', 'end_process', 'logged', 'point_value']
 
 # %% ../nbs/60c_points.ipynb #7a9a83dc
-import contextlib, importlib, inspect, itertools, json, math, os, re, shlex, signal, socket, string, subprocess, sys, threading, time, traceback
+import contextlib, importlib, inspect, itertools, json, math, os, re, shlex, signal, string, subprocess, sys, threading, time, traceback
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from .batch import RunFailed, run_notebook
 from .core import Registry, did_you_mean, fingerprint, need, plain, rng, seed_of
 from .facts import Hide, told
-from .index import BEAT
+from .index import BEAT, this_process
 from .parameters import check_parameters, find_notebook, parameters_of, typed
 from .store import file_hash, read_json, sound_lines, write_json
 
@@ -282,7 +282,7 @@ def do_point(
     "Do one point here."
     folder, job, params = Path(task['folder']), task['job'], task['params']
     folder.mkdir(parents=True, exist_ok=True)
-    record, hide = dict(kind='point', job=job['name'], parameters=params, status='running', pid=os.getpid(), host=socket.gethostname(), started=time.time()), Hide(params|told(job.get('words', ())))
+    record, hide = dict(kind='point', job=job['name'], parameters=params, status='running', **this_process()), Hide(params|told(job.get('words', ())))
     write = lambda: write_json(folder/'run.json', hide.record(plain(record)))
     with _logged(folder/'log.txt', hide):
         try:

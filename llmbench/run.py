@@ -6,13 +6,13 @@
 __all__ = ['packages', 'code_hash', 'environment', 'processor', 'Run']
 
 # %% ../nbs/34_run.ipynb #ab67289c
-import functools, hashlib, json, os, platform, re, socket, sys, time
+import functools, hashlib, json, os, platform, re, sys, time
 from importlib.metadata import distributions
 from importlib.resources import files
 from pathlib import Path
 
 from .core import fingerprint, plain
-from .index import BEAT, true_status
+from .index import BEAT, this_process, true_status
 from .ranks import is_first, ranks
 from .recipe import Recipe
 from .store import append_jsonl, read_json, read_jsonl, whole, write_json
@@ -63,8 +63,8 @@ class Run:
         folder = Path(folder)
         if not is_first(): return _Silent(folder, recipe)
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder/'run.json', dict(id=recipe.fingerprint, recipe=plain(recipe), status='running', pid=os.getpid(), host=socket.gethostname(),
-            started=time.time(), environment=environment(), **facts))
+        write_json(folder/'run.json', dict(id=recipe.fingerprint, recipe=plain(recipe), status='running', **this_process(),
+            environment=environment(), **facts))
         run = cls(folder)
         run.beat()
         return run

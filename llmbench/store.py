@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STAMP', 'FOLLOWS', 'disk_full', 'whole', 'write_json', 'read_json', 'append_jsonl', 'read_jsonl', 'sound_lines',
-           'files_in', 'file_hash', 'is_made', 'own_folder', 'once', 'unfinished']
+           'files_in', 'file_hash', 'is_made', 'own_folder', 'once', 'unfinished', 'lock_file']
 
 # %% ../nbs/02_store.ipynb #3a1cd39c
 import contextlib, errno, glob, hashlib, json, os, shutil, sys, tempfile, time
@@ -153,3 +153,14 @@ def unfinished(
     for old in folder.parent.glob(f'.{glob.escape(folder.name)}-*.parts'):
         if old!=here and len(old.name)==len(here.name): shutil.rmtree(old) # a longer name is of another folder: 'web-1' beside 'web'
     return here
+
+# %% ../nbs/02_store.ipynb #5a1b77c0
+def lock_file(path): # of a file, which is made
+    "The open file, locked until it is closed or its process is gone; None if another one holds it. Where files cannot be locked nobody is refused."
+    f = open(path, 'a')
+    try:
+        import fcntl
+        fcntl.flock(f, fcntl.LOCK_EX|fcntl.LOCK_NB)
+    except BlockingIOError: f.close(); return None
+    except (ImportError, OSError): pass
+    return f

@@ -14,7 +14,7 @@ from pathlib import Path
 from .clusters import clusters, slot_devices
 from .core import cores, fingerprint, plain, rng
 from .facts import Hide, told
-from .index import BEAT, INSIDE, lives, read_record, true_status
+from .index import BEAT, INSIDE, lives, read_record, this_process, true_status
 from .points import Asking, _numbers, check_point, designs, fault_of, in_space, job_of, logged, point_id, point_value, space_of, table_points
 from .rules import rule
 from .run import environment
@@ -400,7 +400,7 @@ def sweep(
     devices = slot_devices(at_once or (many if devices is None else None), devices)
     hide = Hide(fixed|(space or {})|told(made.get('words', ())))
     record = dict(kind='sweep', job=made, space=space, how=how, fixed=fixed, goal=goal, higher=higher, stop=stop if isinstance(stop, str) else stop and getattr(stop, '__name__', 'a function'), where=where, options=plain(options), devices=devices,
-                  seed=seed, retries=retries, status='running', pid=os.getpid(), host=socket.gethostname(), started=time.time(), command=hide.command(sys.argv)[:2000], cwd=os.getcwd(), environment=environment())
+                  seed=seed, retries=retries, status='running', **this_process(), command=hide.command(sys.argv)[:2000], cwd=os.getcwd(), environment=environment())
     folder.mkdir(parents=True, exist_ok=True)
     place = clusters.find(where)(folder, devices, dict(options))
     write = lambda: write_json(folder/'sweep.json', hide.record(plain(record)))

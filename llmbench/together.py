@@ -10,7 +10,7 @@ import contextlib, os, re, signal, socket, sys, time
 
 from .batch import RunFailed, folder_for, run_notebook
 from .facts import Hide
-from .index import process_mark
+from .index import process_mark, this_process
 from .parameters import check_parameters, find_notebook, parameters_of, run_folder
 from .ranks import ranks, run_cells
 from .store import FOLLOWS, read_json, write_json
@@ -51,7 +51,7 @@ def _began():
 def _beside(path, given, out, rank):
     "The cells, in this process; what they print has been printed by the first one. A file says that it is at work, and goes when it has ended as it should."
     out.mkdir(parents=True, exist_ok=True)                           # the first one may be slower
-    mine, state = out/f'.rank-{rank}.json', dict(rank=rank, pid=os.getpid(), process=process_mark(os.getpid()), host=socket.gethostname())
+    mine, state = out/f'.rank-{rank}.json', dict(rank=rank, **this_process())
     write_json(mine, state)
     os.environ[FOLLOWS] = '1'
     old = signal.signal(signal.SIGTERM, lambda *_: sys.exit('terminated')) # so that its own processes are ended too
