@@ -7,7 +7,7 @@ __all__ = ['FILES', 'SMALL', 'WAITING', 'names_in', 'file_state', 'own_modules',
            'hiding', 'begin', 'load_ipython_extension', 'restore', 'kernel_facts']
 
 # %% ../nbs/59_cells.ipynb #1533756f
-import ast, contextlib, functools, hashlib, importlib, itertools, json, math, os, random, re, signal, sys, sysconfig, threading, time, types
+import ast, asyncio, contextlib, functools, hashlib, importlib, itertools, json, math, os, random, re, signal, sys, sysconfig, threading, time, types
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -303,20 +303,25 @@ def load_ipython_extension(shell):
     "The kernel ends with its parent. A SIGINT interrupts what a cell executes and nothing else: ipykernel would lose the request that it is taking up, and the reply to it, for which a run then waits for ever."
     parent = os.getppid()
     threading.Thread(target=_end_with, args=(int(os.environ.get('JPY_PARENT_PID', 1)) if parent==1 else parent,), daemon=True).start() # 1: the parent is gone already, unless it is the first process of a container
-    noted = []                                         # while a cell was being looked at
+    noted, ended = [], []                              # while a cell was being looked at; while one awaited
     def heed(number, frame, end=None):
         if _here is None or _here.plan is None: return
         while frame is not None:
             if frame.f_globals is shell.user_ns: raise KeyboardInterrupt
             frame = frame.f_back
-        if end: return end(number, frame)
+        if end:
+            ended.append(number)
+            return end(number, frame)
         noted.append(number)
     class Late:
         def visit(self, tree):                         # the code of the cell, which is about to begin
             if noted: tree.body[:] = ast.parse('raise KeyboardInterrupt').body
             return tree
     shell.ast_transformers.append(Late())
-    for event in ('pre_run_cell', 'post_run_cell'): shell.events.register(event, lambda _: noted.clear())
+    for event in ('pre_run_cell', 'post_run_cell'): shell.events.register(event, lambda _: (noted.clear(), ended.clear()))
+    def cancelled(shell, kind, error, trace, tb_offset=None): # as ipykernel ends what awaits: an interrupt like any other; what the cell cancelled itself is an error of its own
+        shell.showtraceback((KeyboardInterrupt, KeyboardInterrupt(), trace) if ended else (kind, error, trace), tb_offset=tb_offset)
+    shell.set_custom_exc((asyncio.CancelledError,), cancelled)
     shell.kernel.pre_handler_hook = shell.kernel.post_handler_hook = lambda: signal.signal(signal.SIGINT, heed) # ipykernel's own let each request be interrupted
     signal.signal(signal.SIGINT, heed)
     awaiting = shell.kernel._cancel_on_sigint
