@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BEAT', 'COLUMNS', 'INSIDE', 'VERSION', 'process_lives', 'process_mark', 'this_process', 'lives', 'true_status',
-           'from_json', 'read_record', 'run_folders', 'last_values', 'index_row', 'Index']
+           'from_json', 'read_record', 'record_of', 'run_folders', 'last_values', 'came_to', 'index_row', 'Index']
 
 # %% ../nbs/03_index.ipynb #189882fa
 import contextlib, json, os, socket, sqlite3, time, warnings
@@ -80,6 +80,12 @@ def read_record(path)->dict: # run.json, sweep.json
     if not isinstance(found, dict): raise ValueError(f"{path} holds a {type(found).__name__}, not a record; it may have been cut or edited: remove it and run again")
     return found
 
+def record_of(folder)->dict:
+    "The run.json of a run's folder; a folder that has none is no run."
+    path = Path(folder)/'run.json'
+    if not path.exists(): raise FileNotFoundError(f"{folder} is not a run (it has no run.json); `llmbench ls FOLDER` lists the runs below a folder")
+    return read_record(path)
+
 def run_folders(folder):
     "Every folder below (and including) `folder` that holds a run.json; links are not followed, folders that may not be read are left out with a word."
     todo = [Path(folder)]
@@ -113,11 +119,24 @@ def _stamp(folder):
         with contextlib.suppress(FileNotFoundError, PermissionError): s = p.stat(); seen.append((s.st_mtime_ns, s.st_size, s.st_ino))
     return repr(seen), max((s[0] for s in seen), default=0)
 
-def _came_to(record, last):
-    "The loss of a run; of a notebook the result called loss or value, or its only result that ends in loss; else what was logged last."
-    said = record.get('results') if isinstance(record.get('results'), dict) else {}
-    losses = [v for k,v in said.items() if k.endswith('loss')]
-    return record.get('loss', said.get('loss', said.get('value', losses[0] if len(losses)==1 else last.get('loss'))))
+def _numbers(x): return {k: v for k,v in x.items() if isinstance(v, (int, float)) and not isinstance(v, bool)} if isinstance(x, dict) else {}
+
+def came_to(
+    record:dict,   # of run.json
+    last:dict=(),  # name -> what was logged last
+    goal:str=None  # the result that counts; None: `value`, `loss`, its only number, or its only one that ends in loss
+)->tuple:          # its name and its value; ('', None) if there is none
+    "What a run came to: of a training its loss, of any other the result that counts; else what was logged last under that name."
+    results = _numbers(record.get('results'))
+    losses = [k for k in results if k.endswith('loss')]
+    names = [goal] if goal else ['value', 'loss', *(results if len(results)==1 else losses if len(losses)==1 else ())]
+    places = _numbers(dict(loss=record.get('loss'))), results, _numbers(dict(last))
+    return next(((n, found[n]) for found in places for n in names if n in found), ('', None))
+
+def _loss(record, last):
+    "For the column: what it came to if that is a loss, or a value that may be one; never a count of rows."
+    name, value = came_to(record, last)
+    return value if name=='value' or name.endswith('loss') else last.get('loss')
 
 def index_row(folder:Path, root:Path)->dict: # a folder with a run.json; names are relative to root
     "A run's columns."
@@ -133,12 +152,12 @@ def index_row(folder:Path, root:Path)->dict: # a folder with a run.json; names a
     ident = r.get('id') or fingerprint([r.get('kind'), r.get('notebook'), _json(given)])
     rest = {k: v for k,v in r.items() if k not in ('recipe', 'parameters', 'environment', 'printed')}
     row |= dict(id=ident, kind=r.get('kind') or ('training' if recipe else 'other'), name=r.get('name') or r.get('notebook') or folder.name, said=r.get('status') or 'unknown', fingerprint=ident,
-                size=recipe.get('size'), tokens=last.get('tokens', recipe.get('tokens')), step=last.get('step'), loss=_came_to(r, last), last=_json(last), recipe=_json(recipe), parameters=_json(given), record=_json(rest),
+                size=recipe.get('size'), tokens=last.get('tokens', recipe.get('tokens')), step=last.get('step'), loss=_loss(r, last), last=_json(last), recipe=_json(recipe), parameters=_json(given), record=_json(rest),
                 **{k: r.get(k) for k in ('started', 'seconds', 'host', 'pid', 'error')})
     return {k: _clean(v, COLUMNS[k]) for k,v in row.items()}
 
 # %% ../nbs/03_index.ipynb #dc4c01d7
-VERSION = 3 # of the table; a file of another version is made anew
+VERSION = 4 # of the table; a file of another version is made anew
 
 def _place(folder):
     "The index's file: in the folder, or in the user's cache if the folder is read-only."
