@@ -12,10 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from .core import fingerprint, plain
-from .index import BEAT, this_process, true_status
+from .index import BEAT, record_of, this_process, true_status
 from .ranks import is_first, ranks
 from .recipe import Recipe
-from .store import append_jsonl, read_json, read_jsonl, whole, write_json
+from .store import append_jsonl, read_jsonl, whole, write_json
 
 # %% ../nbs/34_run.ipynb #0af3673e
 @functools.cache
@@ -50,10 +50,7 @@ def processor()->str:
 class Run:
     "A training run on disk; make one with `Run.start`, look at one with `Run(folder)`."
     def __init__(self, folder):
-        self.folder = Path(folder)
-        if not (self.folder/'run.json').exists():
-            raise FileNotFoundError(f"{self.folder} is not a run (it has no run.json); `llmbench ls FOLDER` lists the runs below a folder")
-        self.record = read_json(self.folder/'run.json')
+        self.folder, self.record = Path(folder), record_of(folder)
         self.recipe = Recipe(**self.record['recipe'])
         self.beaten = 0.
 
