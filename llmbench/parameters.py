@@ -7,7 +7,7 @@ __all__ = ['run_folder', 'run_names', 'find_notebook', 'parameters_of', 'describ
            'listed', 'paired', 'local']
 
 # %% ../nbs/58_parameters.ipynb #0c502ac1
-import ast, atexit, contextlib, json, math, re, shlex, shutil, tempfile
+import ast, atexit, contextlib, json, math, operator, re, shlex, shutil, tempfile
 from importlib.resources import files
 from pathlib import Path
 
@@ -34,23 +34,35 @@ def find_notebook(name)->Path:
 
 # %% ../nbs/58_parameters.ipynb #cd13b1ad
 def parameters_of(path)->dict:
-    "Name -> {type, default, help, range} from the cell tagged `parameters`; types from annotations, else from the defaults."
+    "Name -> {type, default, help, range} from the cell tagged `parameters`; types from annotations, else from the defaults. A notebook without such a cell has none."
     import nbformat
     try: tagged = [c.source for c in nbformat.read(path, 4).cells if 'parameters' in c.metadata.get('tags', [])]
     except (ValueError, AttributeError, KeyError, TypeError, nbformat.ValidationError) as e: raise ValueError(f"{path} is no notebook that can be read ({str(e).partition(chr(10))[0] or type(e).__name__}); open it in Jupyter and save it") from e
-    if not tagged: raise ValueError(f"{path} has no cell tagged 'parameters'; tag the cell that assigns the defaults")
+    if not tagged: return {}
     lines, out = tagged[0].split('\n'), {}
     try: body = ast.parse(tagged[0]).body
     except SyntaxError as e: raise ValueError(f"{path}: the parameters cell, line {e.lineno}: {''.join(lines[e.lineno-1:e.lineno]).strip()!r} is not Python ({e.msg}); it holds names and plain values only, magics go into another cell") from e
     for node in body:
         target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0] if isinstance(node, ast.Assign) and len(node.targets)==1 else None
         if not isinstance(target, ast.Name): continue
-        try: default = ast.literal_eval(node.value)
+        try: default = ast.literal_eval(_Worked().visit(node.value))
         except (ValueError, TypeError): raise ValueError(f"{path}: parameter {target.id}: its default must be a plain value, not {ast.unparse(node.value) if node.value else 'nothing'}") from None
         kind = _annotation(node.annotation) if isinstance(node, ast.AnnAssign) else 'None | Any' if default is None else type(default).__name__
         help = lines[node.end_lineno-1].encode()[node.end_col_offset:].decode().partition('#')[2].strip() # a value may hold a '#'
-        out[target.id] = dict(type=kind, default=default, help=help, range=_range(help))
+        out[target.id] = dict(type=kind, default=default, help=help, range=_range(help, default))
     return out
+
+_SUMS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow}
+
+class _Worked(ast.NodeTransformer):
+    "Arithmetic of plain numbers worked out, as in 2**20 or 4*1024; what is more than that stays as it is."
+    def visit_BinOp(self, node):
+        self.generic_visit(node)
+        try:
+            a, b = ast.literal_eval(node.left), ast.literal_eval(node.right)
+            if not all(type(x) in (int, float) for x in (a, b)) or isinstance(node.op, ast.Pow) and abs(b)>1000: return node
+            return ast.copy_location(ast.Constant(_SUMS[type(node.op)](a, b)), node)
+        except (ValueError, KeyError, ArithmeticError): return node
 
 def described(
     name:str, # of the notebook
@@ -64,11 +76,13 @@ def _annotation(node): return node.value if isinstance(node, ast.Constant) and i
 
 _INTERVAL, _CHOICE = re.compile(r'[\[(]\s*[-+\w.]+\s*,\s*[-+\w.]+\s*[\])]$'), re.compile(r'\{[^{}]+\}$')
 
-def _range(help):
-    "The interval or the choices at the end of a comment, as text; '' if there are none."
-    if m := _CHOICE.search(help): return m[0]
-    m = _INTERVAL.search(help)
-    return m[0] if m and all(_number(x) is not None for x in m[0][1:-1].split(',')) else ''
+def _range(help, default):
+    "The interval or the choices at the end of a comment, as text; '' if there are none: one choice, or a range that the default is not in, is something that the words tell, like {i} in the name of a file."
+    m = _CHOICE.search(help) or _INTERVAL.search(help)
+    if not m or (',' not in m[0] if m[0][0]=='{' else any(_number(x) is None for x in m[0][1:-1].split(','))): return ''
+    try: _all_within('', default, m[0])
+    except ValueError: return '' if default!='' else m[0]            # '' and None stand for nothing chosen
+    return m[0]
 
 def _number(text):
     try: return float(text)
@@ -88,9 +102,13 @@ def typed(
 ):
     "A value as the type of its parameter and within its range, or an error that says what is allowed."
     try: out = _as(value, ast.parse(kind, mode='eval').body)
-    except _Wrong as e: raise ValueError(f"parameter {name}={_shown(name, value)!r}: expected {e}") from None
-    for x in out if isinstance(out, (list, tuple)) else out.values() if isinstance(out, dict) else [out]: _within(name, x, range)
+    except _Wrong as e:
+        raise ValueError(f"parameter {name}={_shown(name, value)!r}: expected {e}"+('; to take the default, leave it out' if value is None else '')) from None
+    _all_within(name, out, range)
     return out
+
+def _all_within(name, x, range):
+    for v in x if isinstance(x, (list, tuple)) else x.values() if isinstance(x, dict) else [x]: _within(name, v, range)
 
 def _shown(name, value): return f'[{name} hidden]' if is_secret(name, str(value)) else Hide(env={}).value(value)
 
@@ -121,15 +139,18 @@ def _any(value, nodes):
 
 def _one(value, kind):
     text = isinstance(value, str)
-    if kind in ('str', 'Path') and (text or isinstance(value, Path)): return str(value)
+    if kind in ('str', 'Path') and isinstance(value, (str, Path, int, float)) and not isinstance(value, bool): return str(value) # 5 of a YAML file; of a `no` there it is not known how it was written
+    if kind=='str' and isinstance(value, dict) and all(isinstance(v, (str, int, float)) for v in value.values()): return shlex.join(f'{k}={v}' for k,v in value.items()) # as `paired` reads it
     if kind=='bool':
-        if isinstance(value, bool): return value
+        if isinstance(value, bool) or type(value) is int and value in (0, 1): return bool(value)
         if text and value.lower() in ('1', 'true', 'yes', 'on'): return True
         if text and value.lower() in ('0', 'false', 'no', 'off', ''): return False
     if kind in ('int', 'float') and not isinstance(value, bool) and (text or hasattr(value, '__float__')):
-        if kind=='int' and text and re.fullmatch(r'[-+]?[\d_]+', value): return int(value)
-        x = _number(value.replace('_', '')) if text else float(value)
-        if x is not None and not math.isnan(x) and (kind=='float' or x.is_integer()): return x if kind=='float' else int(value) if isinstance(value, int) else int(x)
+        if kind=='int' and (isinstance(value, int) or text and re.fullmatch(r'[-+]?\d+(_\d+)*', value)): return int(value)
+        try: x = _number(value.replace('_', '')) if text else float(value)
+        except OverflowError: x = math.inf
+        if x is not None and math.isinf(x): raise _Wrong('a finite number')
+        if x is not None and not math.isnan(x) and (kind=='float' or x.is_integer()): return x if kind=='float' else int(x)
     raise _Wrong(_WORDS[kind])
 
 def literal(text:str):
@@ -144,11 +165,10 @@ def _several(value, kind, inner):
     if isinstance(x, str): x = {k: v if inner else literal(v) for k,_,v in (p.partition('=') for p in re.split(r'[,\s]+', x) if p)} if kind=='dict' else [p for p in re.split(r',\s*|\s+', x) if p]
     elif not isinstance(x, (list, tuple, dict)) and kind!='dict': x = [x]
     if isinstance(x, dict)!=(kind=='dict'): raise _Wrong(_WORDS['dict' if kind=='dict' else 'list'])
-    try:
-        if kind=='dict': return {_as(k, inner[0]) if inner else k: _as(v, inner[1]) if inner else v for k,v in x.items()}
-        kinds = inner*len(x) if len(inner)==1 or len(inner)==2 and ast.unparse(inner[1])=='...' else inner
-        return [_as(v, kinds[i] if len(inner)<3 and kind!='tuple' or len(inner)==1 else kinds[i]) if inner else v for i,v in enumerate(x)]
-    except IndexError: raise _Wrong(f'{len(inner)} values') from None
+    if kind=='dict': return {_as(k, inner[0]) if inner else k: _as(v, inner[1]) if len(inner)>1 else v for k,v in x.items()}
+    if len(inner)<2 or ast.unparse(inner[1])=='...': inner = inner[:1]*len(x)
+    elif len(inner)!=len(x): raise _Wrong(f'{len(inner)} values')
+    return [_as(*v) for v in zip(x, inner)] if inner else [*x]
 
 def _one_of(value, choices):
     for c in choices:
@@ -177,8 +197,9 @@ def check_parameters(path, given:dict)->dict:
     "Typed values for a notebook; an unknown name, a wrong type or a value out of range is refused before anything starts."
     known = parameters_of(path)
     for k in given:
+        if not known: raise LookupError(f"{path} has no cell tagged 'parameters', so {k!r} has no place to go; tag the cell that assigns the defaults (in Jupyter: its property inspector, Cell tags)")
         if k not in known: raise LookupError(f"{Path(path).stem}: "+did_you_mean('parameter', k, known))
-    default = lambda k, v: type(v) is type(known[k]['default']) and v==known[k]['default'] # allowed whatever its annotation says: data:str = None
+    default = lambda k, v: type(v) is type(known[k]['default']) and v==known[k]['default'] # allowed whatever its annotation says: data:str = None, most:float = float('inf')
     return {k: v if default(k, v) else typed(k, v, known[k]['type'], known[k]['range']) for k,v in given.items()}
 
 # %% ../nbs/58_parameters.ipynb #58a0c1d2

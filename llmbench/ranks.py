@@ -127,14 +127,15 @@ def run_here(
     *args:str # of the script or function; for a notebook name=value
 ):
     "Do it in this process."
-    if what.endswith('.ipynb'): return run_cells(Path(what), {k: _literal(v) for k,_,v in (a.partition('=') for a in args)})
+    if what.endswith('.ipynb'): return run_cells(Path(what), {k: v for k,_,v in (a.partition('=') for a in args)}, _like)
     if not what.endswith('.py'): return getattr(importlib.import_module(what.split(':')[0]), what.split(':')[1])(*args)
     sys.argv = [what, *args]
     runpy.run_path(what, run_name='__main__')
 
 def run_cells(
-    path,      # of a notebook
-    given:dict # parameter -> value
+    path,       # of a notebook
+    given:dict, # parameter -> value
+    read=lambda name, value, default: value # what a value is, where the notebook has this default
 ):
     "Do the code cells of a notebook in this process, with other values for its parameters."
     cells = [c for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if c['cell_type']=='code']
@@ -148,12 +149,17 @@ def run_cells(
             known = page.__dict__
             for k in given:
                 if k not in known: raise LookupError(did_you_mean('parameter', k, [n for n in known if not n.startswith('_')]))
-            known.update({k: int(v) if type(known[k]) is int and isinstance(v, float) and v.is_integer() else v for k,v in given.items()}) # 2e9 tokens
+            known.update({k: read(k, v, known[k]) for k,v in given.items()})
 
-def _literal(text):
-    "A Python literal, or else the text."
-    try: return ast.literal_eval(text)
-    except (ValueError, SyntaxError): return text
+def _like(name, text, default):
+    "A text as a value of its default's kind. The command line knows more: ranges, choices, types that are written beside the default."
+    kind = type(default)
+    if kind is str: return text
+    try: x = ast.literal_eval({'true': 'True', 'false': 'False'}.get(text.lower(), text))
+    except (ValueError, SyntaxError): x = text
+    if kind is int and isinstance(x, float) and x.is_integer() or kind is float and type(x) is int or kind is bool and x in (0, 1) or kind in (list, tuple) and isinstance(x, (list, tuple)): x = kind(x) # 2e9 tokens
+    if default is not None and type(x) is not kind: raise ValueError(f"parameter {name}={text!r}: the notebook has {default!r} there, which is of another kind")
+    return x
 
 # %% ../nbs/31a_ranks.ipynb #2874c60b
 def launch(
