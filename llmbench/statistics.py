@@ -280,12 +280,26 @@ class Ranks:
         from scipy.special import ndtr, ndtri
         if self.n<2: return math.nan
         share = float(np.interp(value, self.values, self.middle, left=.5, right=self.n-.5)/self.n)
-        return share if self.stretch==1 else float(ndtr(ndtri(share)/self.stretch))
+        if self.stretch==1: return share
+        score = ndtri(share)
+        if self.stretch>1 and share in (.5/self.n, 1-.5/self.n): score *= max(1., self._beyond(value)) # outside all draws: the normal tail goes on
+        return float(np.clip(ndtr(score/self.stretch), *((.5/self.n, 1-.5/self.n) if self.stretch>1 else (0, 1))))
 
     def at(self, share)->float: # NaN beyond what so few draws can say
         from scipy.special import ndtr, ndtri
         rank = self.n*(share if self.stretch==1 else float(ndtr(ndtri(share)*self.stretch)))
-        return float(np.interp(rank, self.middle, self.values)) if self.n>1 and .5<=rank<=self.n-.5 else math.nan
+        if self.n<2: return math.nan
+        if .5<=rank<=self.n-.5: return float(np.interp(rank, self.middle, self.values))
+        if not .5<=self.n*share<=self.n-.5: return math.nan
+        edge, centre = self.values[0 if rank<.5 else -1], self._centre
+        return float(centre+(edge-centre)*ndtri(share)*self.stretch/ndtri((.5 if rank<.5 else self.n-.5)/self.n))
+
+    @functools.cached_property
+    def _centre(self): return float(np.interp(self.n/2, self.middle, self.values))
+
+    def _beyond(self, value): # how many times as far from the centre as the last draw on that side
+        reach = (self.values[0] if value<self._centre else self.values[-1])-self._centre
+        return (value-self._centre)/reach if reach else 1.
 
 # %% ../nbs/43a_statistics.ipynb #0adb23c8
 @dataclass(frozen=True, eq=False)

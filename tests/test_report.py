@@ -11,7 +11,7 @@ from llmbench.metrics import metrics, ratio
 from llmbench.report import Report
 from llmbench.scored import Scored, scored_rows
 from llmbench.shares import mcnemar_p, tango
-from llmbench.statistics import RowStats, adjust, boot, draw_counts, paired_differences, pulls
+from llmbench.statistics import Ranks, RowStats, adjust, boot, draw_counts, paired_differences, pulls
 from llmbench.tables import latex_table, markdown_table, tex
 
 # --- real scored rows: three classifiers of texts of this Python installation, each with other rows to learn from
@@ -178,6 +178,15 @@ def test_a_test_of_few_rows_or_of_ranks_goes_no_further_than_it_can():
     y, of = np.arange(300)%2, metrics['roc_auc'].of
     scored = lambda skill: RowStats(np.stack([-(s := rng('auc', skill).normal(0, 1, 300)+skill*y), s, y], -1)[None, None], of, True)
     assert paired_differences([scored(2.)], [scored(0.)], 500)[0].p[0]<1e-5
+
+def test_stretched_ranks_go_on_beyond_the_draws():
+    "Few rows: an interval that was lost beyond the draws left zero out, and so made a p of 0.002 from a 95% interval that holds zero."
+    r = Ranks(rng('stretched').normal(1, .3, 500), 1., beyond=.02)
+    shares = np.geomspace(.6/r.n, .4, 20)
+    values = np.array([r.at(s) for s in shares])
+    assert r.stretch>1.3 and (np.diff(values)>0).all() and np.allclose([r.of(v) for v in values], shares, rtol=.4) # half a draw, where the draws end
+    assert np.allclose([r.of(v) for v in values[values<r.values[0]]], shares[values<r.values[0]])
+    assert values[0]<r.values[0] and math.isclose(r.of(r.at(1-shares[0])), 1-shares[0]) and math.isnan(r.at(.1/r.n)) and r.of(-99)==.5/r.n
 
 @pytest.mark.parametrize('metric', ['bleu', 'f1_macro', 'bits_per_byte'])
 def test_draws_are_those_of_whole_counts(metric):
