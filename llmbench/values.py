@@ -150,6 +150,7 @@ _KINDS = dict(
     table=(_is('pandas', 'DataFrame', 'Series'), lambda x,put,walk: _noted(x, put, walk, 'table'), lambda v,get: get(v)),
     generator=(lambda x,t: t is np.random.Generator, lambda x,put,walk: (walk.enter(x, 64), encode(x.bit_generator.state, put, walk))[1], _generator),
     random=(lambda x,t: t is random.Random, lambda x,put,walk: (walk.enter(x, 5000), encode(x.getstate(), put, walk))[1], _random),
+    torch=(_is('torch', 'device', 'dtype'), lambda x,put,walk: [type(x).__name__, str(x)], lambda v,get: _whole_type('torch', 'device')(v[1]) if v[0]=='device' else _whole_type(*v[1].split('.', 1))),
     html=(_is('llmbench', 'Html'), lambda x,put,walk: (walk.pay(len(x)), str(x))[1], lambda v,get: _whole_type('llmbench.show', 'Html')(v)),
     corpus=(_is('llmbench', 'Corpus'), _corpus, lambda v,get: get(v)),
     tokens=(_is('llmbench', 'Tokens'), lambda x,put,walk: [str(x.folder), x.fingerprint], _tokens),
