@@ -18,7 +18,7 @@ import numpy as np
 from .core import need
 from .parquet import Parts, engine
 from .show import PROGRESS, Html, Live, in_notebook, table_html
-from .store import own_folder, read_json, whole, write_json
+from .store import opened, own_folder, read_json, whole, write_json
 from .story import _tally, examples, funnel, plot_funnel, story_item, warn_wiped
 
 # %% ../nbs/10_corpus.ipynb #4508300c
@@ -208,6 +208,7 @@ class Corpus:
         "The corpus that `save` wrote; its rows stay on disk until they are used."
         folder = Path(folder)
         if not (folder/'story.json').exists(): raise FileNotFoundError(f"no corpus in {folder} (story.json is missing); `corpus.save(folder)` makes one")
+        opened('corpus', folder)
         parts, rejects = sorted(map(str, folder.glob('part-*.parquet'))), folder/'rejects.parquet'
         return cls(None, read_json(folder/'story.json')['story'], need('pandas').read_parquet(rejects) if rejects.exists() else None, Parts(parts))
 

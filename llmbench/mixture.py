@@ -17,7 +17,7 @@ import numpy as np
 
 from .core import did_you_mean, fingerprint, plain
 from .show import PALETTE, figure, source_color
-from .store import read_json, write_json
+from .store import opened, read_json, write_json
 from .stream import SHAPES, STEPS, Phase, Stream
 
 # %% ../nbs/21_mixture.ipynb #42379fc0
@@ -521,12 +521,15 @@ def _content(mix):
 
 def open_mixture(path): # Mixture
     "Read a mixture; a file that does not match its hash is refused."
-    got = read_json(path)
+    opened('mixture', path)
+    try: got = read_json(path)
+    except ValueError as e: raise ValueError(f"{path} is not a mixture file (it is not JSON: {e.__cause__}); Mixture.save writes one") from e
     if not isinstance(got, dict) or got.pop('kind', None)!='mixture': raise ValueError(f"{path} is not a mixture file (no \"kind\": \"mixture\")")
     said, names = got.pop('hash', None), {f.name for f in dataclasses.fields(Mixture)}
     for k in got:
         if k not in names: raise ValueError(f"{path}: {did_you_mean('field', k, names)}")
-    mix = Mixture(**got)
+    try: mix = Mixture(**got)
+    except (TypeError, AttributeError, KeyError) as e: raise ValueError(f"{path} is not a whole mixture file ({e}); Mixture.save writes one") from e
     if said and said!=mix.fingerprint: raise ValueError(f"{path}: its hash is {said} but its content gives {mix.fingerprint}; it was edited by hand. "
                                                         "If that was meant, remove the line \"hash\" and save it again")
     return mix

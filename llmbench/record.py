@@ -4,27 +4,40 @@
 
 # %% auto #0
 __all__ = ['fingerprint_of', 'used', 'model_files', 'result', 'run_record', 'RunDifference', 'diff', 'notebook_of', 'cwd_of',
-           'given_again', 'verify', 'replay']
+           'done_again', 'given_again', 'verify', 'replay']
 
 # %% ../nbs/60a_record.ipynb #22062e06
-import ast, difflib, glob, itertools, json, math, os, re, tempfile, warnings
+import ast, difflib, glob, itertools, json, math, os, re, sys, tempfile, warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from .batch import RunFailed, code_cells, placeless, run_notebook
+from .batch import RunFailed, code_cells, folder_for, placeless, run_notebook
 from .cells import hiding
 from .core import fingerprint, plain
-from .facts import RECORD_LINES, RUN_FOLDER, Hide
-from .index import read_record, true_status
+from .facts import RECORD_LINES, RUN_FOLDER, SETTINGS, Hide
+from .index import record_of, true_status
 from .parameters import check_parameters, parameters_of
 from .store import append_jsonl, file_hash, read_json
 
 # %% ../nbs/60a_record.ipynb #0bfc6abe
 def _frame_hash(x):
+    "Of a table's columns, rows and index; a cell that holds a list or an array counts by its own fingerprint."
     import pandas as pd
-    return fingerprint([list(map(str, x.columns)), list(map(str, x.dtypes))], pd.util.hash_pandas_object(x).to_numpy())
+    try: rows = pd.util.hash_pandas_object(x)
+    except TypeError: rows = pd.util.hash_pandas_object(x.apply(lambda c: c.map(fingerprint) if c.dtype==object else c))
+    return fingerprint([list(map(str, x.columns)), list(map(str, x.dtypes))], rows.to_numpy())
+
+def _table(x):
+    "A pandas table, or what makes itself one (a column, an Arrow table, a data set); None if it is something else."
+    if hasattr(x, 'to_pandas'): return x.to_pandas()
+    if (pd := sys.modules.get('pandas')) is None: return None
+    return x if isinstance(x, pd.DataFrame) else x.to_frame() if isinstance(x, (pd.Series, pd.Index)) else None
+
+def _files(x)->dict:
+    "Name -> hash of the files behind a thing that its own fingerprint does not read: the ids of tokens, the model of a run."
+    name = 'ids.bin' if type(x).__name__=='Tokens' else 'model' if hasattr(x, 'recipe') else ''
+    path = Path(getattr(x, 'folder', None) or '.')/name
+    return {name: file_hash(path)} if name and path.exists() else {}
 
 _FILE = re.compile(r'\S*://\S+|\S*[*?]\S*|(~|\.{0,2})/\S+|\S+\.(jsonl?|txt|md|csv|tsv|parquet|arrow|npy|bin|safetensors|ya?ml|html?|xml|pdf|warc|gz|zst|zip)') # texts that look like names of files
 
@@ -47,10 +60,10 @@ def fingerprint_of(x)->dict: # kind, fingerprint, and what else is worth knowing
         return dict(kind='tokenizer', fingerprint=tokenizer_fingerprint(t), about=f'{t.get_vocab_size():,} tokens')
     if isinstance(x, dict) and x and all(hasattr(v, 'fingerprint') for v in x.values()):
         parts = {str(k): str(v.fingerprint) for k,v in x.items()}
-        return dict(kind=type(next(iter(x.values()))).__name__.lower(), fingerprint=fingerprint(parts), parts=parts)
-    if hasattr(x, 'fingerprint'): return dict(kind=kind.lower(), fingerprint=str(x.fingerprint), about=repr(x)[:300])
-    if hasattr(x, 'recipe') and hasattr(x, 'record'): return dict(kind='run', fingerprint=str(x.record.get('digest') or x.record.get('id')), path=str(x.folder))
-    try: return dict(kind='table', fingerprint=_frame_hash(x), about=f'{len(x):,} rows') if kind=='DataFrame' and module=='pandas' else dict(kind=kind, fingerprint=fingerprint(x))
+        return dict(kind=type(next(iter(x.values()))).__name__.lower(), fingerprint=fingerprint(parts), parts=parts, files={f'{k}/{f}': h for k,v in x.items() for f,h in _files(v).items()})
+    if hasattr(x, 'fingerprint'): return dict(kind=kind.lower(), fingerprint=str(x.fingerprint), about=repr(x)[:300], files=_files(x))
+    if hasattr(x, 'recipe') and hasattr(x, 'record'): return dict(kind='run', fingerprint=str(x.record.get('digest') or x.record.get('id')), path=str(x.folder), files=_files(x))
+    try: return dict(kind='table', fingerprint=_frame_hash(table), about=f'{len(table):,} rows') if (table := _table(x)) is not None else dict(kind=kind, fingerprint=fingerprint(x))
     except TypeError as e: raise TypeError(f"used: {kind} has no fingerprint ({e}); give a corpus, tokens, a mixture, a tokenizer, a table, a path or plain values, or used(name='what identifies it')") from e
 
 def _say(what, name, **line):
@@ -58,8 +71,9 @@ def _say(what, name, **line):
     if os.environ.get(RUN_FOLDER): append_jsonl(Path(os.environ[RUN_FOLDER])/RECORD_LINES, dict(said=what, name=hiding().text(name), **{k: hiding().value(plain(_in_words(v)), name, names=False) for k,v in line.items()}))
 
 def _in_words(x):
-    "Numbers that JSON does not have as text (nan, inf), so that one is not taken for the other."
-    if isinstance(x, (np.ndarray, np.generic)): x = x.tolist()
+    "Numbers that JSON does not have as text (nan, inf), so that one is not taken for the other; arrays, tensors and columns as lists; a file that is there with the hash of what it holds."
+    if hasattr(x, 'tolist'): x = x.tolist()
+    if isinstance(x, Path) and x.is_file(): return dict(path=str(x), fingerprint=file_hash(x))
     if isinstance(x, dict): return {k: _in_words(v) for k,v in x.items()}
     if isinstance(x, (list, tuple)): return [_in_words(v) for v in x]
     return str(x) if isinstance(x, float) and not math.isfinite(x) else x
@@ -80,18 +94,22 @@ def model_files(model)->dict: # of a run, its folder, a model's folder, a GGUF f
     folder = Path(getattr(model, 'folder', model))
     return {p.name: p for p in (folder/'model', folder/'base', folder/'adapter') if p.is_dir()} or dict(model=str(folder))
 
-def result(**values): # name -> number, text, list, dict or array
+def result(**values): # name -> number, text, list, dict, array, or the Path of a file (what it holds counts too)
     "Say what came out: the values go into run.json, and `verify` compares them."
-    for k,v in values.items(): _say('result', name=k, value=v)
+    for k,v in values.items():
+        try: _say('result', name=k, value=v)
+        except TypeError as e: raise TypeError(f"result: {k} is a {type(v).__name__} that cannot be written down ({e}); say what counts of it as numbers, texts, lists or dicts") from e
 
 # %% ../nbs/60a_record.ipynb #12d53528
 def run_record(folder)->dict:
     "The run.json of an executed notebook, with its true status and its folder."
-    folder = Path(folder)
-    if not (folder/'run.json').exists(): raise FileNotFoundError(f"{folder} is not a run (it has no run.json); `llmbench ls` lists the runs below a folder")
-    record = read_record(folder/'run.json')
+    folder, record = Path(folder), record_of(folder)
     if record.get('kind')!='notebook': raise ValueError(f"{folder} is not the run of a notebook but {record.get('kind') or 'a training run'}; give the folder that `llmbench run` wrote")
-    return record|dict(status=true_status(record, folder), folder=str(folder))
+    wrong = [k for k in _PARTS if not isinstance(record.get(k) or {}, dict)]+['notebook']*(not isinstance(record.get('notebook'), str))
+    if wrong: raise ValueError(f"{folder/'run.json'}: {', '.join(wrong)} cannot be read; the file was cut or edited: take it from a copy, or run the notebook again")
+    return record|dict(status=true_status(record, folder), folder=str(folder), parameters=record.get('parameters') or {})
+
+_PARTS = ('parameters', 'results', 'inputs', 'environment', 'git', 'modules', 'seeds', 'determinism', 'made') # of a record, each with names of its own
 
 def _sources(record):
     "The code cells of the executed notebook, that of the parameters without its defaults (they are compared as values); None if it is gone."
@@ -126,20 +144,35 @@ def _moved_keys(a, b, say=lambda k,x,y: f'{k}: {x} -> {y}'):
 
 def _data_changes(a, b):
     out, (x, y) = [], (r.get('inputs') or {} for r in (a, b))
+    opened = [any(k.startswith('opened ') for k in r) for r in (x, y)]  # a record of before this was written down says nothing of it
     for k in sorted({*x, *y}):
+        if k.startswith('opened ') and not all(opened): continue
         if k not in x or k not in y: out.append(f"{k}: read by {'the second' if k in y else 'the first'} only"); continue
-        if x[k]['fingerprint']==y[k]['fingerprint']: continue
-        parts = [p for p in sorted({*x[k].get('parts', {}), *y[k].get('parts', {})}) if x[k].get('parts', {}).get(p)!=y[k].get('parts', {}).get(p)]
-        out.append(f"{k} ({y[k]['kind']}): {x[k]['fingerprint']} -> {y[k]['fingerprint']}"+(f" (in {', '.join(parts)})" if parts else ''))
+        name = f"{k} ({y[k].get('path' if k.startswith('opened ') else 'kind')})"
+        if x[k].get('fingerprint')!=y[k].get('fingerprint'):
+            parts = _moved_keys(x[k].get('parts'), y[k].get('parts'), lambda p,*_: p)
+            out.append(f"{name}: {x[k].get('fingerprint')} -> {y[k].get('fingerprint')}"+(f" (in {', '.join(parts)})" if parts else ''))
+        elif 'files' in x[k] and 'files' in y[k]: out += _moved_keys(x[k]['files'], y[k]['files'], lambda f,old,new: f'{name}: its file {f}: {old} -> {new}')
     return out
 
 def _changes(a, b)->dict: # records; kind -> sentences, only kinds that changed
-    (ea, eb), outside = (r.get('environment') or {} for r in (a, b)), ('packages', 'code', 'python', 'memory')
-    pa, pb = ({k: v for k,v in (r.get('parameters') or {}).items() if k!='out'} for r in (a, b))
-    found = dict(code=_code_changes(a, b)+_moved_keys(a.get('modules'), b.get('modules'), lambda k,x,y: f'module {k}: {x} -> {y}'), repository=_moved_keys(*({k: v for k,v in (r.get('git') or {}).items() if k in ('commit', 'patch_hash')} for r in (a, b))), seed=_moved_keys(a.get('seeds'), b.get('seeds')), parameters=_moved_keys({k: v for k,v in pa.items() if 'seed' not in k}, {k: v for k,v in pb.items() if 'seed' not in k}),
-                 data=_data_changes(a, b), packages=_moved_keys(ea.get('packages'), eb.get('packages'))+_moved_keys({'Python': ea.get('python')}, {'Python': eb.get('python')}),
-                 llmbench=_moved_keys({'source files': ea.get('code')}, {'source files': eb.get('code')}),
-                 hardware=_moved_keys({k: v for k,v in ea.items() if k not in outside}, {k: v for k,v in eb.items() if k not in outside}), settings=_moved_keys(a.get('determinism'), b.get('determinism')))
+    lacking, both = [], [dict(r) for r in (a, b)]
+    for part in ('environment', 'git', 'modules', 'seeds', 'determinism'): # written down late, or not at all by older versions
+        without = [which for which,r in zip(('first', 'second'), both) if r.get(part) is None]
+        if len(without)==1: lacking.append(f'the {without[0]} run did not record its {part}')
+        if without: both = [r|{part: {}} for r in both]
+    def moved(part, of=lambda k: True, **how): return _moved_keys(*({k: v for k,v in (r.get(part) or {}).items() if of(k)} for r in both), **how)
+    found = dict(
+        code=_code_changes(a, b)+moved('modules', say=lambda k,x,y: f'module {k}: {x} -> {y}'),
+        repository=moved('git', ('commit', 'patch_hash').__contains__),
+        seed=moved('seeds'),
+        parameters=moved('parameters', lambda k: k!='out' and 'seed' not in k),
+        data=_data_changes(a, b),
+        packages=_moved_keys(*(r['environment'].get('packages') for r in both))+_moved_keys(*({'Python': r['environment'].get('python')} for r in both)),
+        llmbench=_moved_keys(*({'source files': r['environment'].get('code')} for r in both)),
+        hardware=moved('environment', lambda k: k not in ('packages', 'code', 'python', 'memory', 'executable')),
+        settings=moved('determinism'),
+        unknown=lacking)
     return {k: v for k,v in found.items() if v}
 
 def _leaves(x, name=''):
@@ -161,25 +194,40 @@ def _moved(a, b)->list: # of dicts: name, was, now, by (relative; None where it 
     for k in dict.fromkeys([*x, *y]):
         was, now = x.get(k, _UNSAID), y.get(k, _UNSAID)
         if k in x and k in y and was==now: continue
-        by = abs(now-was)/max(abs(was), 1e-300) if number(was) and number(now) else _text_moved(was, now)
+        by = _apart(was, now) if number(was) and number(now) else _text_moved(was, now)
         out.append(dict(name=k, was=was, now=now, by=by))
     return sorted(out, key=lambda m: -(m['by'] if m['by'] is not None else math.inf))
 
-_NUMBERS = re.compile(r'[-+]?\d[\d,]*\.?\d*(?:[eE][-+]?\d+)?')
+_LEAST = 1e-9 # what a number is measured by at least: of what ought to be 0, 1e-17 is as good as 0.
+
+def _apart(was, now):
+    "How far two numbers are apart, relative; None where only the same is the same: counts and ids, and what no float holds."
+    if isinstance(was, int) and isinstance(now, int): return None
+    try: by = abs(float(now)-float(was))/max(abs(float(was)), _LEAST)
+    except OverflowError: return None
+    return by if math.isfinite(by) else None
+
+_DECIMALS = re.compile(r'(?<![\w.])[-+]?(?:\d+\.\d+(?:[eE][-+]?\d+)?(?![\d.]*\d)|\d+[eE][-+]?\d+(?!\w|\.\d))') # measured: 1.5, 2e-3; an id, a hash, 1,2 and a version 1.2.3 are not
 
 def _text_moved(was, now):
-    "How far the numbers of two texts are apart that are alike but for them; None if they are not."
-    if not (isinstance(was, str) and isinstance(now, str)) or _NUMBERS.sub('#', was)!=_NUMBERS.sub('#', now): return None
-    pairs = [tuple(float(v.replace(',', '')) for v in p) for p in zip(_NUMBERS.findall(was), _NUMBERS.findall(now))]
-    return max((abs(n-w)/max(abs(w), 1e-300) for w,n in pairs), default=None)
+    "How far the measured numbers of two texts are apart that are alike but for them; None if they are not."
+    if not (isinstance(was, str) and isinstance(now, str)) or _DECIMALS.sub('#', was)!=_DECIMALS.sub('#', now): return None
+    pairs = [(w, n) for w,n in zip(_DECIMALS.findall(was), _DECIMALS.findall(now)) if w!=n]
+    apart = [_apart(float(w), float(n)) for w,n in pairs]
+    return max(apart) if apart and None not in apart else None
+
+def _allowed(tolerance):
+    if not tolerance>=0: raise ValueError(f'tolerance: a number >= 0, not {tolerance}')
+
+def _far(moved, tolerance): return [m for m in moved if m['by'] is None or not m['by']<=tolerance]
 
 # %% ../nbs/60a_record.ipynb #bcc8bb51
 @dataclass(frozen=True)
 class RunDifference:
     "Two runs: `status` (identical, within tolerance, different), what moved, and what changed before that could have moved it."
     status:str
-    changed:dict  # kind -> sentences: code, repository, seed, parameters, data, packages, llmbench, hardware, settings
-    moved:list    # of dicts: name, was, now, by (relative)
+    changed:dict  # kind -> sentences: code, repository, seed, parameters, data, packages, llmbench, hardware, settings, place, unknown
+    moved:list    # of dicts: name, was, now, by (relative; None: no tolerance applies)
     steps:list = field(default_factory=list) # steps and trained models whose fingerprint is another one
     error:str = None # why the second run has no result
     tolerance:float = 0.
@@ -188,27 +236,29 @@ class RunDifference:
     def same(self): return self.status!='different'
 
     def __str__(self):
-        n, far = len(self.moved), [m for m in self.moved if m['by'] is None or m['by']>self.tolerance]
+        n, far = len(self.moved), _far(self.moved, self.tolerance)
         lines = [self.status+(f': {self.error}' if self.error else f": {n} value{'s'*(n!=1)} moved"+(f', {len(far)} by more than {self.tolerance:g}' if self.tolerance else '') if n else '')]
         lines += [f"  {m['name']}: {_short(m['was'])} -> {_short(m['now'])}"+(f" ({m['by']:.2g})" if m['by'] is not None else '') for m in self.moved[:20]]+([f'  ... and {n-20} more'] if n>20 else [])
-        lines += [f'{k} changed:\n'+'\n'.join(f'  {s}' for s in v[:12])+(f'\n  ... and {len(v)-12} more' if len(v)>12 else '') for k,v in self.changed.items()]
+        lines += [_HEADS.get(k, f'{k} changed:')+'\n'+'\n'.join(f'  {s}' for s in v[:12])+(f'\n  ... and {len(v)-12} more' if len(v)>12 else '') for k,v in self.changed.items()]
         if self.steps: lines.append(f"steps that came out differently: {', '.join(self.steps[:8])}"+(f' and {len(self.steps)-8} more' if len(self.steps)>8 else ''))
-        if self.status=='different' and not self.changed: lines.append('nothing that was recorded changed: something is drawn without a seed, depends on the time or on the order of threads, or reads what `used` was not told of')
+        if self.status=='different' and not self.error and not self.changed.keys()-_HEADS.keys(): lines.append('nothing that was recorded changed: something is drawn without a seed, depends on the time or on the order of threads, or reads what `used` was not told of')
         return '\n'.join(lines)
     __repr__ = __str__
+
+_HEADS = dict(place='done in another place:', unknown='not compared:') # kinds that are no change
 
 def _short(v): return (t if len(t := str(v))<=80 else t[:77]+'...').replace('\n', ' / ')
 
 def _compared(a, b, tolerance, changed=None, error=None):
     moved = [m for m in _moved(a, b) if not error or _UNSAID not in (m['was'], m['now'])] # of a run that broke off: what both came to
     if not moved and not error and a.get('digest') and b.get('digest') and a['digest']!=b['digest']: moved = [dict(name='digest', was=a['digest'], now=b['digest'], by=None)]
-    far = [m for m in moved if m['by'] is None or m['by']>tolerance]
-    status = 'different' if error or far else 'within tolerance' if moved else 'identical'
+    status = 'different' if error or _far(moved, tolerance) else 'within tolerance' if moved else 'identical'
     steps = [k for k in {**(a.get('made') or {}), **(b.get('made') or {})} if (a.get('made') or {}).get(k)!=(b.get('made') or {}).get(k)] if not error else []
     return RunDifference(status, _changes(a, b) if changed is None else changed, moved, steps, error, tolerance)
 
 def diff(a, b, tolerance:float=0.)->RunDifference: # folders of two runs
     "How two runs differ: what went in, what came out, and how each ended."
+    _allowed(tolerance)
     both = [run_record(r) for r in (a, b)]
     return _compared(*both, tolerance, error='; '.join(f"{r['folder']} is {r['status']}"+(f" ({r['error']})" if r.get('error') else '') for r in both if r['status']!='done') or None)
 
@@ -222,6 +272,17 @@ def notebook_of(record)->Path:
 def cwd_of(record):
     "The directory in which a run's kernel worked, from which its paths are seen; None if it is not here."
     return record.get('cwd') if Path(record.get('cwd') or '').is_dir() else None
+
+def _places(record)->list:
+    "What of a run's places is not here any more, one sentence each, with what is taken instead."
+    notebook, cwd = record.get('notebook_path'), record.get('cwd')
+    gone = [f"the notebook {notebook} is not here: its executed copy in {record['folder']} is taken"]*(bool(notebook) and not Path(notebook).is_file())
+    return gone+[f'the directory {cwd}, in which it worked, is not here: relative paths are seen from {Path.cwd()}']*(bool(cwd) and cwd_of(record) is None)
+
+def done_again(record, what)->dict: # what: 'resume' or 'replay'
+    "For `run_notebook`, where a run is to be done again: where, and under which settings; says what is not here any more."
+    for why in (places := _places(record)): warnings.warn(f'{what}: {why}', stacklevel=3)
+    return dict(cwd=cwd_of(record), env=_same_settings(record), facts=dict(place=places) if places else {})
 
 def _values(record):
     "The parameters of a run as its notebook had them: JSON has no tuples, no keys that are numbers and no infinity."
@@ -255,8 +316,11 @@ def verify(
     log=None
 )->RunDifference:
     "Do a run again and compare: identical, within tolerance, or different; and what changed since."
+    _allowed(tolerance)
     first = run_record(run)
-    if first['status']!='done': raise ValueError(f"{run} is {first['status']}, so there is no result to verify; finish it with `llmbench resume {run}`")
+    if first['status']!='done':
+        todo = 'wait until it is done' if first['status']=='running' else f'finish it with `llmbench resume {run}`'
+        raise ValueError(f"{run} is {first['status']}, so there is no result to verify; {todo}")
     if not _results(first): raise ValueError(f"{run} said no result and printed nothing at its end, so there is nothing to compare; say result(NAME=VALUE) in the notebook (from llmbench.record import result)")
     _elsewhere(run, out, 'verify')
     path, error = notebook_of(first), None
@@ -270,6 +334,7 @@ def verify(
             error = e.record.get('error') or str(e)
         second = run_record(folder)
         changed = _changes(first, second)
+    if places := _places(first): changed['place'] = places
     for k,(was,now) in defaults.items():
         kind = 'seed' if 'seed' in k else 'parameters'
         changed[kind] = [*changed.get(kind, []), f'{k}: its default is {now!r} now, it was {was!r} (which was used here)']
@@ -279,8 +344,8 @@ def _elsewhere(run, out, what):
     if out is not None and Path(out).resolve()==Path(run).resolve(): raise ValueError(f"{what}: {out} is the run itself, whose results would be replaced; give another folder with -o")
 
 def _same_settings(record):
-    "The settings of the first run, where they do not depend on the machine."
-    return {k: v for k,v in (record.get('determinism') or {}).items() if k in ('PYTHONHASHSEED', 'OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'CUBLAS_WORKSPACE_CONFIG')}
+    "The settings of the first run that decide numbers; which accelerators there are depends on the machine."
+    return {k: v for k,v in (record.get('determinism') or {}).items() if k in SETTINGS and k!='CUDA_VISIBLE_DEVICES'}
 
 def _beside(first, changes)->Path:
     "The folder of a replay: beside the run and named after what is different; numbered where something else is."
@@ -304,7 +369,11 @@ def replay(
 )->dict:             # the new record
     "A run again with some parameters changed."
     first = run_record(run)
-    changes = check_parameters(notebook_of(first), dict(params))
+    changes = dict(params)
+    if 'out' in changes: out = folder_for(notebook_of(first), out, dict(out=changes.pop('out')))
+    changes = check_parameters(notebook_of(first), changes)
     if not changes and out is None: raise ValueError('replay: nothing is to be different; give parameters, like lr=3e-4, or another folder')
     _elsewhere(run, out, 'replay')
-    return run_notebook(notebook_of(first), given_again(first, changes), out or _beside(first, changes), log, price_per_hour, cwd=cwd_of(first), facts=dict(replays=str(Path(run).absolute()), given=sorted({*first.get('given', []), *changes})))
+    again = done_again(first, 'replay')
+    again['facts'] |= dict(replays=str(Path(run).absolute()), given=sorted({*first.get('given', []), *changes}))
+    return run_notebook(notebook_of(first), given_again(first, changes), out or _beside(first, changes), log, price_per_hour, **again)

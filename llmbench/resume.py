@@ -9,7 +9,7 @@ __all__ = ['resume']
 from pathlib import Path
 
 from .batch import run_notebook
-from .record import cwd_of, given_again, notebook_of, run_record
+from .record import done_again, given_again, notebook_of, run_record
 
 # %% ../nbs/60b_resume.ipynb #ac76af0c
 def resume(
@@ -23,4 +23,6 @@ def resume(
     first = run_record(run)
     if first['status']=='done': return first
     if first['status']=='running': raise FileExistsError(f"{run} is running (process {first['pid']} on {first['host']}); wait for it or stop it first")
-    return run_notebook(notebook_of(first), given_again(first, params), Path(run), log, price_per_hour, restore=True, keep=keep, cwd=cwd_of(first), facts=dict(given=first.get('given', [])))
+    again = done_again(first, 'resume')
+    again['facts'] |= dict(given=first.get('given', []))
+    return run_notebook(notebook_of(first), given_again(first, params), Path(run), log, price_per_hour, restore=True, keep=keep, **again)

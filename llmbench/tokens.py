@@ -20,7 +20,7 @@ from .corpus import Corpus, engine, watched
 from .encode import Encoder
 from .scan import as_arrow, text_buffers
 from .spm import sentencepiece_tokenizer
-from .store import STAMP, file_hash, is_made, once, read_json, unfinished, whole, write_json
+from .store import STAMP, file_hash, is_made, once, opened, read_json, unfinished, whole, write_json
 
 # %% ../nbs/16_tokens.ipynb #4121ca10
 END_OF_TEXT = '<|endoftext|>' # the one special token: it closes every document
@@ -53,6 +53,7 @@ def open_tokenizer(
     if isinstance(what, Tokenizer): return _as_text(what)
     if hasattr(what, 'backend_tokenizer') or hasattr(what, 'get_vocab'): return _from_transformers(what)
     path = Path(what)
+    if path.exists(): opened('tokenizer', path/'tokenizer.json' if (path/'tokenizer.json').exists() else path)
     if path.suffix=='.model' and path.is_file(): return _as_text(sentencepiece_tokenizer(path))
     if path.is_dir() and not (path/'tokenizer.json').exists() and any((path/f).exists() for f in _OTHER_FORMS): return _from_folder(path)
     if path.is_dir(): path = path/'tokenizer.json'
@@ -186,6 +187,7 @@ class Tokens:
     @classmethod
     def open(cls, folder, tokenizer=None):
         "The tokens of one source, from its folder."
+        opened('tokens', folder)
         return cls(folder, tokenizer)
 
     def _damaged(self, why): return ValueError(f"tokens in {self.folder} are damaged ({why}); remove this folder and run write_tokens again")
