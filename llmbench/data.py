@@ -174,6 +174,7 @@ def data_make(a):
 def data_copy(a):
     "a folder (corpus, tokens, run) to an object store or back: llmbench data copy raw s3://bucket/raw"
     from llmbench.far import copy_folder
+    if Path(a.source).is_file(): raise NotADirectoryError(f"data copy: {a.source} is a file; give a folder (a corpus, tokens, a run)")
     done = copy_folder(a.source, a.target)
     return json.dumps(done) if a.json else f"{a.target}: {done['files']} files, {done['bytes']/1e6:.1f} MB; {done['sent']} of them were not there"
 

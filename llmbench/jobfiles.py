@@ -6,13 +6,13 @@
 __all__ = ['ARROW', 'KEPT', 'is_remote', 'Arrow', 'Fsspec', 'fetched', 'Mirror', 'placed', 'read_params', 'new_notebook']
 
 # %% ../nbs/61a_jobfiles.ipynb #608438b1
-import contextlib, importlib.util, json, re, shutil, socket, sys, tempfile, threading, time
+import atexit, contextlib, importlib.util, json, os, re, shutil, socket, sys, tempfile, threading, time
 from pathlib import Path
 
 from .core import did_you_mean, fingerprint, need
 from .facts import Hide
 from .far import located
-from .parameters import find_notebook, run_names
+from .parameters import find_notebook, parameters_of, run_names
 
 # %% ../nbs/61a_jobfiles.ipynb #1efed8e9
 ARROW = dict(s3='boto3', gs='gcsfs', gcs=None, abfs=None, abfss=None) # kinds of address that Arrow knows -> the package with which papermill does them
@@ -80,12 +80,18 @@ def _spoken(path, what):
         if isinstance(e, ImportError) or type(e).__name__=='PapermillOptionalDependencyException': raise ImportError(f"{path}: {_bare(str(e))}") from e
         raise OSError(f"{path} cannot be {what} ({type(e).__name__}: {_bare(str(e)[:300])}); check the address, the credentials and the network") from e
 
+def _scratch()->Path:
+    "A folder that is removed when this process ends, and not when one ends that was split off from it."
+    folder = Path(tempfile.mkdtemp(prefix='llmbench-'))
+    atexit.register(lambda made: os.getpid()==made and shutil.rmtree(folder, ignore_errors=True), os.getpid())
+    return folder
+
 def fetched(
     name # a path or an address
 ):       # a local path
-    "A file that can be opened here; one at an address is copied to a temporary folder first."
+    "A file that can be opened here; one at an address is copied first, to a folder that is removed when this process ends."
     if not is_remote(name): return name
-    here = Path(tempfile.mkdtemp(prefix='llmbench-'))/str(name).rstrip('/').rsplit('/', 1)[-1]
+    here = _scratch()/str(name).rstrip('/').rsplit('/', 1)[-1]
     with _spoken(name, 'read'): text = _handler(name).read(str(name))
     here.write_text(text.decode() if isinstance(text, bytes) else '\n'.join(text) if isinstance(text, list) else text, encoding='utf-8')
     return here
@@ -198,8 +204,11 @@ def new_notebook(
     if name in run_names(): raise ValueError(f"new: {name!r} is a job that comes with llmbench; choose another name, or begin from it: llmbench new my_{name} --like {name}")
     if like is None: cells = [_cell(i, kind, text.replace('{name}', name)) for i,(kind,text) in enumerate(_TEMPLATE)]
     else:
-        cells = json.loads(find_notebook(like).read_text(encoding='utf-8'))['cells']
+        import nbformat
+        parameters_of(find_notebook(like))                           # what is no run notebook is refused before anything is written
+        cells = nbformat.read(find_notebook(like), 4).cells
         old = Path(str(like)).stem
+        for c in cells: c['source'] = c['source'].splitlines(True)
         for c in cells[:2]: c['source'] = [re.sub(rf'^# {re.escape(old)}$', f'# {name}', l, flags=re.M).replace(f'llmbench run {old} ', f'llmbench run {name}.ipynb ').replace(f"'runs/{old}'", f"'runs/{name}'") for l in c['source']]
     path.parent.mkdir(parents=True, exist_ok=True)
     meta = dict(kernelspec=dict(display_name='python3', language='python', name='python3'))
