@@ -88,15 +88,16 @@ class Drift:
         return t.head(top)
 
     def plot(self, top:int=12): # words of each side
-        "Words on the left, numbers on the right; what is left of the grey tick is no more than chance."
+        "Words above, numbers below, one under the other so that a telephone has room; what is left of the grey tick is no more than chance."
         import plotly.graph_objects as go
         colors, t = ('#4477aa', '#ee6677'), self.signals.sort_values('distance')
         bars = [go.Bar(x=w.z, y=[f'\u2068{esc(x)}\u2069' for x in w.word], orientation='h', name=f'more in {esc(self.names[k])}', marker_color=colors[k], hovertemplate='%{y}: z %{x:.1f}<extra></extra>') for k in (0, 1) for w in [self.side(k, top).iloc[::-1 if k else 1]]]
         dots = go.Scatter(x=t.distance, y=[esc(s) for s in t.signal], mode='markers', marker=dict(size=9, color='#444444'), error_x=dict(type='data', symmetric=False, array=t.hi-t.distance, arrayminus=t.distance-t.lo, thickness=1.5, width=0), xaxis='x2', yaxis='y2', name='distance, 95%')
         chance = go.Scatter(x=t.chance, y=[esc(s) for s in t.signal], mode='markers', marker=dict(symbol='line-ns-open', size=11, color='#999999'), xaxis='x2', yaxis='y2', name='chance')
-        rows = sum(len(b.y) for b in bars)
-        return figure(*bars, dots, chance, title=f'From {esc(self.names[0])} to {esc(self.names[1])}', height=190+max(17*rows, 22*len(t)), xaxis=dict(domain=[0, .42], title='z of the log-odds'), yaxis=dict(tickfont=dict(size=11), dtick=1),
-                      xaxis2=dict(domain=[.68, 1], anchor='y2', title='distance (0 to 1)', rangemode='tozero'), yaxis2=dict(anchor='x2', tickfont=dict(size=11), dtick=1))
+        words, numbers = 17*sum(len(b.y) for b in bars), 22*len(t)                  # their heights
+        low = numbers/(words+numbers+80)
+        return figure(*bars, dots, chance, title=f'From {esc(self.names[0])} to {esc(self.names[1])}', height=250+words+numbers, margin_b=110, xaxis=dict(title='z of the log-odds'), yaxis=dict(domain=[low+80/(words+numbers+80), 1], tickfont=dict(size=11), dtick=1),
+                      xaxis2=dict(anchor='y2', title='distance (0 to 1)', rangemode='tozero'), yaxis2=dict(domain=[0, low], anchor='x2', tickfont=dict(size=11), dtick=1))
 
     def _repr_html_(self):
         a, b = self.names
