@@ -4,18 +4,17 @@
 
 # %% auto #0
 __all__ = ['CHECKS', 'OLDEST', 'Finding', 'found', 'check', 'in_container', 'python', 'packages_fit', 'pins', 'packages_pinned',
-           'kernel', 'smi', 'judge_gpu', 'gpu', 'memory_left', 'judge_memory', 'memory', 'processors', 'disk',
-           'writing', 'clock', 'examine']
+           'kernel', 'judge_gpu', 'gpu', 'memory_left', 'judge_memory', 'memory', 'processors', 'disk', 'writing',
+           'git', 'clock', 'examine']
 
 # %% ../nbs/61b_doctor.ipynb #b2a9fd1a
-import contextlib, os, shutil, subprocess, sys, tempfile, time
+import contextlib, os, shutil, sys, tempfile, time
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from .facts import _groups
-
-from .core import cores
+from .core import cores, smi
+from .facts import group_files
 
 # %% ../nbs/61b_doctor.ipynb #cd05675e
 @dataclass(frozen=True)
@@ -103,12 +102,6 @@ def kernel():
 # %% ../nbs/61b_doctor.ipynb #179c390e
 OLDEST = {11: 450, 12: 525, 13: 580} # CUDA release -> oldest driver (NVIDIA, CUDA compatibility: minor version compatibility)
 
-def smi(*fields)->list: # rows of values
-    "What nvidia-smi says; [] without it."
-    try: out = subprocess.run(['nvidia-smi', f"--query-gpu={','.join(fields)}", '--format=csv,noheader,nounits'], capture_output=True, text=True, timeout=30)
-    except (FileNotFoundError, subprocess.TimeoutExpired): return []
-    return [[v.strip() for v in line.split(',')] for line in out.stdout.splitlines()] if out.returncode==0 else []
-
 def judge_gpu(cards, cuda, seen, hip=None): # rows of (name, driver, MiB in all, MiB free), CUDA of torch's build or None, devices that torch sees, ROCm of torch's build or None
     "Findings about the accelerators from plain values; what a driver does not tell ('[N/A]') is not judged."
     hidden = os.environ.get('CUDA_VISIBLE_DEVICES')
@@ -156,7 +149,7 @@ def memory():
     "Memory that is free on the machine, and what the control group of the container or of the job of a cluster still gives."
     import psutil
     m = psutil.virtual_memory()
-    yield from judge_memory(m.available, m.total, memory_left(_groups('memory.max', 'memory.limit_in_bytes')))
+    yield from judge_memory(m.available, m.total, memory_left(group_files('memory.max', 'memory.limit_in_bytes')))
 
 @check
 def processors():
@@ -189,6 +182,12 @@ def writing():
             with tempfile.NamedTemporaryFile(dir=home) as f: f.write(b'x'*4096); f.flush(); os.fsync(f.fileno())
             yield Finding(what, 'ok', f'{path}')
         except OSError as e: yield Finding(what, 'problem', f'{home} cannot be written ({e.strerror})', 'give a folder of yours with -o' if what=='write here' else f"set {'TMPDIR' if 'temp' in what else 'HF_HOME'} to a folder of yours")
+
+@check
+def git():
+    "git, which tells a record the commit."
+    where = shutil.which('git')
+    yield found('git', where or 'no git', (not where, 'warning', 'records will not hold the commit of your code nor what was changed since: install git'))
 
 @check
 def clock():
