@@ -27,9 +27,9 @@ def as_json(x)->str:
     return json.dumps(plain(x), ensure_ascii=False)
 
 def columns(
-    rows,      # of texts; the second column is a status
-    head,      # names of the columns
-    fit:int=0  # characters of a line: columns in the middle are left out until all but the last one fit, the last one, which is text, is cut; 0: as wide as they are
+    rows,        # of texts; the second column is a status
+    head,        # names of the columns
+    fit:int=None # where the last column is text: characters of a line, to which it is cut, columns before it being left out if it must be; 0: as wide as it is
 )->str:
     "Rows as aligned lines."
     from llmbench.show import painted
@@ -40,7 +40,7 @@ def columns(
     def cell(i, c):
         w = wide[i]
         if i==1: return painted(f'{c:<{w}}', c)
-        if fit and i==len(head)-1: return c if len(c)<=w else f'{c[:w-1]}…'
+        if fit is not None and i==len(head)-1: return c if len(c)<=w else f'{c[:w-1]}…'
         return f'{c:<{w}}' if i<1 else f'{c:>{w}}'
     left = len(head)-len(keep)
     return '\n'.join(['  '.join(cell(i, str(r[i])) for i in keep).rstrip() for r in [head, *rows]]+[f'{left} more columns do not fit here: --json has all']*(left>0))
@@ -65,10 +65,13 @@ def readable(e)->str:
     near = difflib.get_close_matches(path.name, names, 3, .5) or [n for n in names if n.endswith(path.suffix or '/')][:8] or names[:8]
     return f"there is no file {e.filename}: {home} holds {', '.join(near) or 'nothing'}{', ...' if len(names)>len(near) else ''}"
 
+def _headed(verb, said): # an error of a step ("data clean: ...") names its verb already
+    return f'llmbench {said}' if re.match(rf'{verb}( \w+)?: ', said) else f'llmbench {verb}: {said}'
+
 def ended_by(e, verb)->tuple:
     "(what to say, exit code, record) for what a verb ended with; a fault of the program goes on its way."
     if isinstance(e, KeyboardInterrupt): return f'llmbench: {e or "stopped"}', STOPPED, {}
-    if not isinstance(e, RuntimeError): return f"llmbench {verb}: {readable(e).removeprefix(f'{verb}: ')}", FAILED if getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT) else WRONG, {}
+    if not isinstance(e, RuntimeError): return _headed(verb, readable(e)), FAILED if getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT) else WRONG, {}
     from llmbench.batch import RunFailed
     if not isinstance(e, RunFailed): raise e
     return f'llmbench: {e}', CODES.get(e.record.get('status'), FAILED), e.record
