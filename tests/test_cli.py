@@ -80,6 +80,8 @@ def test_json_is_json(done):
     rows = json.loads(cli('ls', folder, '--json').stdout)
     assert [r['kind'] for r in rows]==['sweep']+['point']*3 and rows[0]['status']=='done' and all(len(json.loads(cli('ls', folder, 'kind=sweep', f'higher={no}', '--json').stdout))==1 for no in ('False', 'false'))
     assert 'nothing is left to do' in cli('resume', folder/'s').stdout
+    lines = cli('show', folder/'s').stdout.splitlines()
+    assert lines[1].split()==['point', 'status', 'value', 'x', 'tries', 'time', 'why'] and lines[2].split()[:4]==['0', 'done', '2', '1']
 
 
 WRONG = dict(run=['nothing'], sweep=[], ls=['nowhere'], show=['nowhere'], diff=['a', 'b'], verify=['nowhere'], resume=['nowhere'], replay=['nowhere'], report=['nowhere'], dashboard=['nowhere'], data=['show', 'nowhere'],
@@ -115,6 +117,14 @@ def test_one_bad_file_hides_no_other(tmp_path):
         asked = lambda verb, name, *more: cli(verb, name, *more, cwd=tmp_path.parent/'runs')
         assert [asked('show', n).returncode for n in ('done', 'failed', 'stopped', 'dead', 'list', 'torn', 'foreign')]==[0, 1, 3, 3, 2, 2, 2] and json.loads(asked('show', 'dead').stdout)['last']==dict(loss=1.5)
         assert all('run.json holds a list' in asked(*line).stderr for line in (['show', 'list'], ['verify', 'list'], ['resume', 'list'], ['replay', 'list'], ['diff', 'list', 'done'], ['report', 'list']))
+        assert '6 runs and sweeps below' in (none := asked('ls', '.', 'status=don').stdout) and "Did you mean 'done'?" in none and re.search(r' result +time\n(.*\n)*done .* 3\.5000', asked('ls', '.').stdout)
+        write_json(tmp_path.parent/'runs'/'done'/'sweep.json', dict(kind='sweep', status='done'))             # a notebook that swept into its own folder is a run
+        for text in ('[]', '{"summary": 5}', '{"summary": ["its own"]}'):
+            (tmp_path.parent/'runs'/'done'/'report.json').write_text(text)
+            said = asked('report', 'done', '--json')
+            assert said.returncode==(0 if 'its own' in text else 2) and ('its own' in said.stdout or 'done/report.json is no report' in json.loads(said.stdout)['error'])
+        assert json.loads(asked('show', 'done').stdout)['kind']=='notebook' and 'another program' in json.loads(asked('report', 'foreign', '--json').stdout)['error']
+        (tmp_path.parent/'runs'/'done'/'report.json').unlink()
         told = {n: asked('report', n).stderr for n in ('done', 'failed', 'nothing')}
         assert 'done/page.html' in told['done'] and 'mixture_search' not in told['done'] and 'llmbench resume failed' in told['failed'] and 'llmbench run mixture_search -o nothing' in told['nothing']
     finally: (tmp_path.parent/'runs').rename(tmp_path)
@@ -126,14 +136,18 @@ def test_a_reader_who_has_enough_is_no_error_and_a_full_disk_is_one(done):
     result = subprocess.run([LLMBENCH, 'ls', done[0], '--json'], stdout=other, stderr=subprocess.PIPE, text=True)
     os.close(other)
     assert (result.returncode, result.stderr)==(0, '')
-    with open('/dev/full', 'w') as full: result = subprocess.run([LLMBENCH, 'ls', done[0]], stdout=full, stderr=subprocess.PIPE, text=True)
-    assert result.returncode==1 and result.stderr=='llmbench ls: what it says could not be written: No space left on device\n'
+    for line in (['ls', done[0]], ['--help']):
+        with open('/dev/full', 'w') as full: result = subprocess.run([LLMBENCH, *line], stdout=full, stderr=subprocess.PIPE, text=True)
+        assert result.returncode==1 and result.stderr==f'llmbench {line[0]}: what it says could not be written: No space left on device\n'
     assert subprocess.run([LLMBENCH, 'run', '--help'], capture_output=True, env={**os.environ, 'PYTHONIOENCODING': 'ascii'}).returncode==0 # has a dot that ASCII has not
 
 
 @pytest.mark.parametrize('args, code, said', [
     (['ls', 'no-such-folder'], 2, 'no-such-folder'), (['show', '.'], 2, 'not a run'), (['run', 'prepar'], 2, "Did you mean 'prepare'"), (['nonsense'], 2, 'invalid choice'), (['swep'], 2, "Did you mean 'sweep'?"), (['run', 'prepare', '-f', '.'], 2, 'is a folder: give a file'), (['sweep', 'prepare', '-s', 'vocab=512', '-n', '0'], 2, 'n=0'), (['sweep', 'prepare'], 2, '-s NAME=VALUES'),
     (['sweep', 'prepare', '-s', 'vocabs=1,2'], 2, "Did you mean 'vocab'"), (['run', 'prepare', '-f', 'none.yaml'], 2, 'none.yaml'), (['new', 'a job'], 2, 'no name'), (['verify', 'nowhere'], 2, 'nowhere'),
+    (['ls', '--jsn'], 2, "usage: llmbench ls [-h] [--json]"), (['ls', '--jsn'], 2, "Did you mean '--json'?"), (['completion', 'basj'], 2, "Did you mean 'bash'?"), (['data', 'show', 'x', '--exampels'], 2, "Did you mean '--examples'?"), (['--json', 'ls', 'nowhere'], 2, 'nowhere is no folder'),
+    (['sweep', 'nomod:fn', '-s', 'x=1'], 2, "no module 'nomod' that can be imported from"), (['report', __file__], 2, 'is a file; give the folder'), (['data', 'copy', __file__, 'x'], 2, 'llmbench data copy: '), (['mix', 'plan', __file__], 2, 'is not a mixture file'),
+    (['law', __file__], 2, 'test_cli.py'), (['sweep', 'prepare', '-t', os.devnull], 2, '/dev/null is no table that can be read'),
     (['sweep', 'prepare', '-s', 'vocab=5..2'], 2, '1e-4..1e-2 log'), (['sweep', 'prepare', '-s', 'vocab=512', '--retries', '-1'], 2, 'retries=-1'), (['verify', 'nowhere', '-o', 's4://bucket/x'], 2, 's3'), (['run', 'prepare', '-o', 's4://bucket/x'], 2, 's3')])
 def test_wrong_commands_say_what_to_do(args, code, said, tmp_path):
     result = cli(*args, cwd=tmp_path)
@@ -257,7 +271,10 @@ def test_fish_completes(scripts, tmp_path):
 # --- files and other places
 
 def test_a_job_of_ones_own_runs_with_parameters_from_a_file_and_its_results_go_elsewhere(tmp_path):
-    assert cli('new', 'mine', cwd=tmp_path).returncode==0
+    made = cli('new', 'mine', '--folder', 'a folder', cwd=tmp_path)
+    assert made.returncode==0 and "llmbench run 'a folder/mine.ipynb' -o runs/mine" in made.stdout
+    (tmp_path/'a folder'/'mine.ipynb').rename(tmp_path/'mine.ipynb')
+    assert json.loads(cli('run', 'mine', '--list', '--json', cwd=tmp_path).stdout)['mine']['longest']['default']==0 # one of this folder by its name
     (tmp_path/'text.jsonl').write_text(''.join(json.dumps(dict(text='a'*n))+'\n' for n in (5, 50, 500)))
     (tmp_path/'p.yaml').write_text('data: mine=text.jsonl\nlongest: 5\n')
     (tmp_path/'store').mkdir()
@@ -328,8 +345,16 @@ def test_a_sweep_from_a_file(tmp_path):
     (tmp_path/'s.yaml').write_text('job: calendar:leapdays\nspace: {y1: 1900..2000}\nfixed: {y2: 2026}\nn: 4\nhigher: true\nout: here\n')
     result = cli('sweep', '-f', 's.yaml', '--json', cwd=tmp_path)
     assert result.returncode==0 and len(json.loads(result.stdout)['points'])==4 and (tmp_path/'here'/'report.html').exists(), result.stderr
-    (tmp_path/'s.yaml').write_text('job: calendar:leapdays\nspaces: {y1: [1]}\n')
-    assert cli('sweep', '-f', 's.yaml', cwd=tmp_path).returncode==2
+    wrong = {'spaces: {y1: [1]}': "Did you mean 'space'", 'space: [1, 2]': 'space in the file is [1, 2]', 'fixed: 3': 'fixed in the file', 'options: 3': 'options in the file', 'table: 5': 'table in the file', 'job: 5': 'job in the file', 'out: [1]': 'out in the file',
+             'devices: {a: 1}': 'devices in the file', 'n: 1.5': 'n=1.5', 'at_once: x': "at_once='x'", 'patience: x': "patience='x'", 'higher: maybe': "higher='maybe'", 'seed: x': "seed='x'", 'how: gird': "Did you mean 'grid'", 'stop: 5': "stop='5'"}
+    for line, said in wrong.items():
+        known = {k: v for k, v in dict(job='calendar:leapdays', space='{y1: [1]}', fixed='{y2: 2026}', out='there').items() if not line.startswith(f'{k}:')}
+        (tmp_path/'s.yaml').write_text('\n'.join([line, *(f'{k}: {v}' for k, v in known.items())]))
+        result = cli('sweep', '-f', 's.yaml', '--json', cwd=tmp_path)
+        assert result.returncode==2 and said in result.stderr and json.loads(result.stdout)['code']==2, (line, result)
+    (tmp_path/'s.yaml').write_text('job: calendar:leapdays\nspace: {y1: [1]}\nfixed: {y2: 2026}\nn: "1"\nhigher: "no"\nseed:\n') # text as on the command line, and a name that says nothing
+    result = cli('sweep', '-f', 's.yaml', '-o', 'last', '--patience', '50', cwd=tmp_path)
+    assert result.returncode==0 and read_json(tmp_path/'last'/'sweep.json')['higher'] is False, result.stderr
 
 
 # --- doctor
