@@ -98,7 +98,7 @@ def result(**values): # name -> number, text, list, dict, array, or the Path of 
     "Say what came out: the values go into run.json, and `verify` compares them."
     for k,v in values.items():
         try: _say('result', name=k, value=v)
-        except TypeError as e: raise TypeError(f"result: {k} is a {type(v).__name__} that cannot be written down ({e}); say what counts of it as numbers, texts, lists or dicts") from e
+        except TypeError as e: raise TypeError(f"result: {k}: {str(e).removeprefix('plain: ')}") from e
 
 # %% ../nbs/60a_record.ipynb #12d53528
 def run_record(folder)->dict:
@@ -156,18 +156,21 @@ def _data_changes(a, b):
     return out
 
 def _changes(a, b)->dict: # records; kind -> sentences, only kinds that changed
-    lacking, both = [], [dict(r) for r in (a, b)]
-    for part in ('environment', 'git', 'modules', 'seeds', 'determinism'): # written down late, or not at all by older versions
-        without = [which for which,r in zip(('first', 'second'), both) if r.get(part) is None]
-        if len(without)==1: lacking.append(f'the {without[0]} run did not record its {part}')
-        if without: both = [r|{part: {}} for r in both]
+    both = [dict(r) for r in (a, b)]
+    late = [[k for k in ('environment', 'git', 'modules', 'seeds', 'determinism') if r.get(k) is None] for r in both] # or not at all by older versions
+    for r in both: r |= dict.fromkeys({*late[0], *late[1]}, {})
+    lacking = [f"the {which} run did not record its {', '.join(parts)}" for which,one,other in (('first', *late), ('second', *late[::-1])) if (parts := [k for k in one if k not in other])]
+    if not all(r.get('status')=='done' for r in both):               # what one of them did not come to is no change
+        for k in ('modules', 'inputs'):
+            shared = {*(both[0].get(k) or {})}&{*(both[1].get(k) or {})}
+            for r in both: r[k] = {n: v for n,v in (r.get(k) or {}).items() if n in shared}
     def moved(part, of=lambda k: True, **how): return _moved_keys(*({k: v for k,v in (r.get(part) or {}).items() if of(k)} for r in both), **how)
     found = dict(
         code=_code_changes(a, b)+moved('modules', say=lambda k,x,y: f'module {k}: {x} -> {y}'),
         repository=moved('git', ('commit', 'patch_hash').__contains__),
         seed=moved('seeds'),
         parameters=moved('parameters', lambda k: k!='out' and 'seed' not in k),
-        data=_data_changes(a, b),
+        data=_data_changes(*both),
         packages=_moved_keys(*(r['environment'].get('packages') for r in both))+_moved_keys(*({'Python': r['environment'].get('python')} for r in both)),
         llmbench=_moved_keys(*({'source files': r['environment'].get('code')} for r in both)),
         hardware=moved('environment', lambda k: k not in ('packages', 'code', 'python', 'memory', 'executable')),
