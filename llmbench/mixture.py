@@ -529,6 +529,7 @@ def open_mixture(path): # Mixture
     for k in got:
         if k not in names: raise ValueError(f"{path}: {did_you_mean('field', k, names)}")
     try: mix = Mixture(**got)
+    except ValueError as e: raise ValueError(f"{path}: {e}") from e
     except (TypeError, AttributeError, KeyError) as e: raise ValueError(f"{path} is not a whole mixture file ({e}); Mixture.save writes one") from e
     if said and said!=mix.fingerprint: raise ValueError(f"{path}: its hash is {said} but its content gives {mix.fingerprint}; it was edited by hand. "
                                                         "If that was meant, remove the line \"hash\" and save it again")
