@@ -37,43 +37,38 @@ def pytest(*args, **env):
     return n-bad-skipped, bad or int(code not in (0, 5))
 
 def tree():
-    "What git sees as new or changed; notebooks and tests must leave it as it was."
-    return subprocess.run(['git', 'status', '--porcelain', '-uall'], cwd=ROOT, capture_output=True, text=True).stdout
+    "What git sees as new or changed, line by line; every step must leave it as it was."
+    return set(subprocess.run(['git', 'status', '--porcelain', '-uall'], cwd=ROOT, capture_output=True, text=True).stdout.splitlines())
 
 # pages of the site that are run for it: plots, tables, formulas, a live widget, two live screens, Chinese, a tutorial; the others are built without outputs
 PAGES = ['index', 'guide/core', 'guide/show', 'guide/corpus', 'guide/mixture', 'guide/laws', 'guide/report', 'guide/studio', 'guide/look', 'guide/dashboard', 'ext/mixer_unimax', 'tutorials/mixing_studio']
 SLOW = 'spam', 'reading', 'matching', 'translation', 'domain_text', 'dialogue' # tutorials that run with LLMBENCH_SLOW=1: half a minute each, like their three sisters
 
-def left_to_others():
-    "File names of notebooks that the step `notebooks` does not run, as a regular expression."
+def skipped(docs):
+    "File names of notebooks that the step `notebooks` does not run, as a regular expression; docs: that step runs its pages itself."
     names = [] if os.environ.get('LLMBENCH_SLOW') else [*SLOW]
-    if 'docs' in chosen: names += [re.sub('^(?:ext|tutorials)/', '', p).replace('guide/', r'\d\d[a-z]?_') for p in PAGES]
+    if docs: names += [re.sub('^(?:ext|tutorials)/', '', p).replace('guide/', r'\d\d[a-z]?_') for p in PAGES]
     return f"^([_.]|({'|'.join(names)})[.]ipynb$)" if names else '^[_.]'
 
-def notebooks():
-    before = tree()
-    code, out = run(BIN/'nbdev_test', '--n_workers', '2', '--do_print', '--skip_file_re', left_to_others(), OMP_NUM_THREADS='1')
+def notebooks(steps):
+    code, out = run(BIN/'nbdev_test', '--n_workers', '2', '--do_print', '--skip_file_re', skipped('docs' in steps), OMP_NUM_THREADS='1')
     n = len(re.findall(r'^Starting ', out, re.M))
     bad = len(out.split('nbdev Tests Failed On The Following Notebooks:')[-1].split('=\n')[-1].split()) if 'nbdev Tests Failed' in out else int(code!=0)
-    left = sorted(set(tree().splitlines())-set(before.splitlines()))
-    if left: print('notebooks left these in the tree:', *left, sep='\n  ')
-    return n-bad, bad+bool(left)
+    return n-bad, bad
 
-def docs():
-    before = tree()
+def docs(steps):
     good, bad = one(sys.executable, 'docs/build.py', '--run', *PAGES)
-    if left := sorted(set(tree().splitlines())-set(before.splitlines())): print('pages left these in the tree:', *left, sep='\n  ')
-    return good*(1+len(PAGES)), bad+bool(left)
+    return good*(1+len(PAGES)), bad
 
 # files of few but long tests come first, so that no process ends long after the other
 LONG = 'batch distributed resume sweep scale tokens training models cli dashboard faults tasks project docs'.split()
 
-def tests():
+def tests(steps):
     files = [f'tests/test_{n}.py' for n in LONG]
     files += sorted(str(p.relative_to(ROOT)) for p in (ROOT/'tests').glob('test_*.py') if p.stem not in {f'test_{n}' for n in LONG})
     return pytest('-n', '2', '--dist', 'loadfile', '--no-loadscope-reorder', '--durations=25', *files, LLMBENCH_DOCS='_docs')
 
-def main_job():
+def main_job(steps):
     "`make demo QUICK=1` into a folder of its own: in time, and with a report that can be read."
     with tempfile.TemporaryDirectory() as d:
         start = time.time()
@@ -84,6 +79,7 @@ def main_job():
         print(f'main job: {seconds:.0f} s of {QUICK_SECONDS} allowed; report.json holds {", ".join(sorted(report))}')
         return (1, 0) if seconds<QUICK_SECONDS and {'summary', 'digest'}<=report.keys() else (0, 1)
 
+# each is told the names of all that are asked for, and gives (passed, failed)
 STEPS = {f.__name__: f for f in (notebooks, docs, tests, main_job)}
 
 if __name__=='__main__':
@@ -93,8 +89,9 @@ if __name__=='__main__':
     chosen = [s for s in STEPS if s in (sys.argv[1:] or STEPS)]
     for name in chosen:
         print(f'\n== {name}', flush=True)
-        t = time.time()
-        good, bad = STEPS[name]()
+        t, before = time.time(), tree()
+        good, bad = STEPS[name](chosen)
+        if left := sorted(tree()-before): print(f'{name} left these in the tree:', *left, sep='\n  '); bad += 1
         passed, failed = passed+good, failed+bad
         lines.append(f'{name:10} {good:5} passed {bad:5} failed {time.time()-t:7.1f} s')
     print('\n'.join(['', *lines, f"{'all':10} {'':26} {time.time()-start:7.1f} s"]))

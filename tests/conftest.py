@@ -29,6 +29,16 @@ def tree(tmp_path):
     return tmp_path/'tree'
 
 @pytest.fixture(scope='module')
+def shards(tmp_path_factory):
+    "A folder with a tokenizer and the tokens of two sources, in shards."
+    from llmbench.readers import python_text
+    from llmbench.tokens import train_tokenizer, write_tokens
+    folder = tmp_path_factory.mktemp('shards')
+    docs = python_text(['topics', 'licences'], megabytes=.1)
+    write_tokens(docs, train_tokenizer(docs, vocab=400, folder=folder/'tokenizer'), folder/'train', progress=False)
+    return folder
+
+@pytest.fixture(scope='module')
 def fork(request):
     "Start a function in a process of its own, quickly: forked from a server that has imported the modules which the test file names in LOADED."
     context, server = multiprocessing.get_context('forkserver'), multiprocessing.forkserver._forkserver

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 import spread
 from llmbench.run import Run
@@ -13,16 +12,6 @@ from llmbench.store import read_json, read_jsonl
 
 HERE = Path(__file__).parent
 SURE = ('fgm', 'pgd', 'freelb', 'smart') # draw no random numbers, as they are set in spread
-
-
-@pytest.fixture(scope='module')
-def shards(tmp_path_factory):
-    from llmbench.readers import python_text
-    from llmbench.tokens import train_tokenizer, write_tokens
-    folder = tmp_path_factory.mktemp('shards')
-    docs = python_text(['topics', 'licences'], megabytes=.1)
-    write_tokens(docs, train_tokenizer(docs, vocab=400, folder=folder/'tokenizer'), folder/'train', progress=False)
-    return folder
 
 
 def start(launcher, shards, folder, *what):

@@ -18,16 +18,6 @@ LOADED = ['warm']
 EVERY = 5 # steps between checkpoints
 
 
-@pytest.fixture(scope='module')
-def shards(tmp_path_factory):
-    from llmbench.readers import python_text
-    from llmbench.tokens import train_tokenizer, write_tokens
-    folder = tmp_path_factory.mktemp('shards')
-    docs = python_text(['topics', 'licences'], megabytes=.1)
-    write_tokens(docs, train_tokenizer(docs, vocab=400, folder=folder/'tokenizer'), folder/'train', progress=False)
-    return folder
-
-
 def free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
