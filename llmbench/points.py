@@ -4,19 +4,19 @@
 
 # %% auto #0
 __all__ = ['designs', 'MACHINE', 'FAULTY', 'KILLED', 'TRY_AGAIN', 'ways', 'value_at', 'in_space', 'Asking', 'table_points',
-           'job_of', 'braces', 'as_typed', 'space_of', 'check_point', 'point_id', 'fault_of', 'do_point',
-           'CommandFailed', 'end_process', 'logged', 'point_value']
+           'job_of', 'function_of', 'braces', 'as_typed', 'space_of', 'check_point', 'point_id', 'fault_of', 'do_point',
+           'CommandFailed', 'end_process', 'logged', 'numbers_of', 'result_names', 'point_value']
 
 # %% ../nbs/60c_points.ipynb #7a9a83dc
-import contextlib, importlib, inspect, itertools, json, math, os, re, shlex, signal, string, subprocess, sys, threading, time, traceback
+import contextlib, importlib, importlib.machinery, inspect, itertools, json, math, os, re, shlex, signal, string, subprocess, sys, threading, time, traceback
 from pathlib import Path
 
 import numpy as np
 
 from .batch import RunFailed, run_notebook
 from .core import Registry, did_you_mean, fingerprint, need, plain, rng, seed_of
-from .facts import Hide, told
-from .index import BEAT, this_process
+from .facts import Hide, secrets_in
+from .index import this_process
 from .parameters import check_parameters, find_notebook, parameters_of, typed
 from .store import file_hash, read_json, sound_lines, write_json
 
@@ -26,7 +26,7 @@ def ways(
     text      # 'a,b,c' to choose from, 'lo..hi', 'lo..hi log'; a tuple is a range, anything else with members a list
 ):
     "The values that a parameter may take: a list (of texts, until the parameter is known), or a range as (lo, hi) or (lo, hi, 'log')."
-    if isinstance(text, tuple): return tuple(_simple(name, v) for v in text)
+    if isinstance(text, tuple): return _range(name, tuple(_simple(name, v) for v in text))
     if isinstance(text, (set, frozenset)): text = sorted(text, key=repr)
     if not isinstance(text, str): return [_simple(name, v) for v in (text if hasattr(text, '__iter__') and not isinstance(text, dict) else [text])]
     words = [w.strip() for w in text.split(',')]
@@ -58,6 +58,14 @@ def _literal(text):
         with contextlib.suppress(ValueError): return kind(text)
     return {'true': True, 'false': False}.get(text.strip().lower(), text.strip())
 
+def _range(name, values):
+    "A range as (lo, hi) or (lo, hi, 'log'); anything else is refused."
+    plain_number = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
+    good = isinstance(values, tuple) and all(map(plain_number, values[:2])) and values[2:] in ((), ('log',)) and len(values)>1
+    if not good or not values[0]<values[1] or values[2:] and values[0]<=0:
+        raise ValueError(f"{name}={values!r} must be a list of values to choose from, like [1, 2], or a range: (lo, hi) with lo < hi, or (lo, hi, 'log') with 0 < lo < hi")
+    return values
+
 def value_at(
     name:str,
     values,   # a list, (lo, hi) or (lo, hi, 'log')
@@ -65,8 +73,7 @@ def value_at(
 ):
     "The value at a place of a parameter's range; equal steps of `u` are equal shares of the values."
     if isinstance(values, list) and values: return values[int(u*len(values))]
-    lo, hi, *log = values or (0, 0)
-    if not lo<hi or log not in ([], ['log']) or log and lo<=0: raise ValueError(f"{name}={values!r} must be a list, (lo, hi) with lo < hi, or (lo, hi, 'log') with 0 < lo < hi")
+    lo, hi, *log = _range(name, values)
     whole = all(isinstance(v, int) for v in (lo, hi))
     top = hi+whole
     x = lo*(top/lo)**u if log else lo+u*(top-lo)
@@ -151,14 +158,22 @@ class Asking:
 
 # %% ../nbs/60c_points.ipynb #518b97bc
 def table_points(
-    table # a DataFrame, the path of a CSV, or a list of dicts
+    table # a DataFrame, the path of a CSV or (with tabs) a .tsv, or a list of dicts
 )->list:
     "One point a row, without its empty cells; those of a file are text, until the parameter is known."
     import pandas as pd
-    if isinstance(table, (str, Path)): table = pd.read_csv(table, dtype=object, keep_default_na=False).replace('', None)
-    if not isinstance(table, pd.DataFrame): return [dict(p) for p in table]
-    clean = lambda v: v.item() if isinstance(v, np.generic) else v
-    return [{k: clean(v) for k,v in row.items() if v is not None and v==v} for row in table.to_dict('records')]
+    if isinstance(table, (str, Path)):
+        table = pd.read_csv(table, dtype=object, keep_default_na=False, skipinitialspace=True, sep='\t' if Path(table).suffix=='.tsv' else ',').replace('', None).rename(columns=str.strip)
+    if not isinstance(table, pd.DataFrame):
+        if callable(table) or not hasattr(table, '__iter__'): raise ValueError(f"sweep: points are a dict (a space), a list of dicts, a DataFrame or the path of a table, not {table!r}")
+        table = list(table)
+        for p in table:
+            if not isinstance(p, dict): raise ValueError(f"sweep: a point is a dict of parameters and their values, like dict(lr=1e-3, size=2), not {p!r}")
+        return [{k: v for k,v in p.items() if v is not pd.NA} for p in table]
+    empty = lambda v: v is None or v is pd.NA or v is pd.NaT or isinstance(v, float) and v!=v
+    whole = {k for k,dtype in table.dtypes.items() if dtype.kind=='f' and table[k].isna().any() and (table[k].dropna()%1==0).all()} # pandas makes floats of whole numbers with a gap
+    clean = lambda k, v: int(v) if k in whole else v.item() if isinstance(v, np.generic) else v
+    return [{str(k): clean(k, v) for k,v in row.items() if not empty(v)} for row in table.to_dict('records')]
 
 # %% ../nbs/60c_points.ipynb #19ea4a1d
 def job_of(
@@ -166,18 +181,41 @@ def job_of(
 )->dict: # kind, name, and a hash of what it does
     "What a job is, as plain values that other processes and machines can be told."
     if callable(job):
+        if not hasattr(job, '__qualname__') or inspect.ismethod(job) and not inspect.isclass(job.__self__): # functools.partial, an object
+            raise ValueError(f"sweep: other processes cannot import {job!r}: give a function of a module; parameters that are always the same are fixed={{name: value}}")
         if job.__module__=='__main__' or '<' in job.__qualname__: raise ValueError(f"sweep: {job.__qualname__} lives in this notebook or function, where other processes cannot import it; write it into a module (a file beside the notebook) and give 'module:{job.__name__}'")
         job = f'{job.__module__}:{job.__qualname__}'
     if not isinstance(job, (list, tuple)) and str(job).endswith('.ipynb') and (isinstance(job, Path) or Path(job).is_file()): return _notebook(job)
     if isinstance(job, (list, tuple)) or ' ' in str(job) or '{' in str(job):
         words = [str(w) for w in job] if isinstance(job, (list, tuple)) else shlex.split(job)
-        scripts = [file_hash(w) for w in words[1:] if w.endswith(('.py', '.sh')) and Path(w).is_file()]
-        return dict(kind='command', name=shlex.join(words), words=words, hash=fingerprint(words, scripts))
+        return dict(kind='command', name=shlex.join(words), words=words, hash=fingerprint(words, [_state(f) for f in _files(words)]))
     if ':' in str(job) and '://' not in str(job):
-        try: source = inspect.getsourcefile(_function(job))
+        try: source = inspect.getsourcefile(function_of(job))
         except TypeError as e: raise ValueError(f"sweep: {job} is not written in Python, so that its parameters have no names; write a function that calls it") from e
         return dict(kind='function', name=str(job), hash=fingerprint(str(job), file_hash(source)))
     return _notebook(job)
+
+def _files(words):
+    "The files that a command names, which decide what it does: its program (but for Python's and the system's), scripts, settings after `--name=`, the module after -m."
+    for before,w in zip(['', *words], words):
+        if not before and (re.match(r'python[\d.]*$', Path(w).name) or w.startswith(('/usr/', '/bin/'))): continue
+        found = before=='-m' and _module_file(w) or next(filter(os.path.isfile, (w, w.partition('=')[2])), None)
+        if found: yield found
+
+def _state(path):
+    "The hash of a file; of data too large to be read for that, its size and date."
+    s = os.stat(path)
+    return file_hash(path) if s.st_size<2**26 else [s.st_size, s.st_mtime_ns]
+
+def _module_file(name):
+    "The file of a module that `python -m` would run; nothing is imported."
+    path, parts = [os.getcwd(), *sys.path], name.split('.')
+    for k in range(len(parts)):
+        spec = importlib.machinery.PathFinder.find_spec('.'.join(parts[:k+1]), path)
+        if spec is None: return None
+        path = spec.submodule_search_locations or []
+    spec = importlib.machinery.PathFinder.find_spec(f'{name}.__main__', path) if path else spec
+    return spec and spec.origin
 
 def _notebook(job):
     "A notebook as a job; what it does is in its cells of code, not in what its last reader left in it."
@@ -185,12 +223,13 @@ def _notebook(job):
     code = [[''.join(c['source']), sorted(c['metadata'].get('tags', ()))] for c in read_json(path)['cells'] if c['cell_type']=='code']
     return dict(kind='notebook', name=str(path.absolute()) if str(job).endswith('.ipynb') else str(job), hash=fingerprint(code))
 
-def _function(name):
+def function_of(name):
     "The function that 'module:function' names; modules beside the notebook, or in the folder of the shell, are found too."
     module, _, path = str(name).partition(':')
     here = [] if {'', os.getcwd()}&set(sys.path) else [os.getcwd()]
     sys.path += here
     try: found = importlib.import_module(module)
+    except SystemExit as e: raise ValueError(f"sweep: importing {module} ended Python ({e.code}): put what it does as a program under `if __name__=='__main__':`") from e
     finally:
         for p in here: sys.path.remove(p)
     for part in path.split('.'):
@@ -208,7 +247,7 @@ def as_typed(job:dict):
     if job['kind']=='notebook':
         known = parameters_of(find_notebook(job['name']))
         return lambda k, v: typed(k, v, known[k]['type'], known[k]['range']) if k in known else v
-    has = inspect.signature(_function(job['name'])).parameters if job['kind']=='function' else {}
+    has = inspect.signature(function_of(job['name'])).parameters if job['kind']=='function' else {}
     text = lambda k: k in has and (has[k].annotation in (str, 'str') or isinstance(has[k].default, str))
     return lambda k, v: _literal(v) if isinstance(v, str) and not text(k) else v # a number that came as text
 
@@ -223,7 +262,7 @@ def space_of(job:dict, points:dict)->dict: # as `sweep` takes it
 def _kind(job, name):
     "The annotation of a parameter as text; '' if it has none."
     if job['kind']=='notebook': return parameters_of(find_notebook(job['name'])).get(name, {}).get('type', '')
-    has = inspect.signature(_function(job['name'])).parameters.get(name) if job['kind']=='function' else None
+    has = inspect.signature(function_of(job['name'])).parameters.get(name) if job['kind']=='function' else None
     if has is None: return ''
     default = '' if has.default in (has.empty, None) else type(has.default).__name__
     return default if has.annotation is has.empty else getattr(has.annotation, '__name__', str(has.annotation))
@@ -238,7 +277,7 @@ def check_point(job:dict, point:dict)->dict:
     if job['kind']=='notebook': return check_parameters(find_notebook(job['name']), point)
     if job['kind']=='command': known, free = braces(job['words'])-{'folder'}, False
     else:
-        has = inspect.signature(_function(job['name'])).parameters
+        has = inspect.signature(function_of(job['name'])).parameters
         known, free = set(has)-{'folder'}, any(p.kind==p.VAR_KEYWORD for p in has.values())
     for k in point:
         if k not in known and not free: raise LookupError(f"{job['name']}: "+did_you_mean('parameter', k, known))
@@ -259,8 +298,9 @@ def _exact(v):
     return dict(float=repr(v)) if isinstance(v, float) and not math.isfinite(v) else v
 
 # %% ../nbs/60c_points.ipynb #5633786d
-MACHINE = ('DeadKernelError', 'kernel died', 'MemoryError', 'OutOfMemoryError', 'out of memory', 'No space left', 'disk full', 'Disk quota', 'is in use', 'No such device', 'CUDA error', 'ECC error', 'Connection reset', 'Stale file handle')
-FAULTY = r'CUDA error: (device-side assert|invalid (argument|configuration|device function)|no kernel image)' # what an accelerator says of the program
+MACHINE = ('DeadKernelError', 'kernel died', 'MemoryError', 'OutOfMemoryError', 'out of memory', 'No space left', 'disk full', 'Disk quota', 'Input/output error', 'Stale file handle', 'No such device', 'CUDA error', 'ECC error', 'NCCL error',
+           'Connection reset', 'Connection refused', 'Connection timed out', 'Temporary failure in name resolution', 'Address already in use', 'is in use: process', 'is in use: another process')
+FAULTY = r'CUDA error: (an )?(device-side assert|invalid (argument|configuration|device function)|no kernel image|illegal memory access|misaligned address)|NCCL error.*invalid (usage|argument)' # what they say of the program
 KILLED, TRY_AGAIN = {signal.SIGKILL, signal.SIGTERM, signal.SIGBUS, signal.SIGHUP}, 75 # 75 is what sysexits.h calls a temporary failure
 
 def fault_of(
@@ -271,24 +311,32 @@ def fault_of(
     status, error = record.get('status'), f"{record.get('cause') or ''} {record.get('error') or ''}"
     if status=='done' or asked: return ''
     if status in ('running', 'stopped', 'dead', None): return 'machine'
-    if re.match(r'exit |SIGSEGV|SIGABRT|SIGILL|SIGFPE', record.get('cause') or ''): return 'code' # the kernel ended by itself
-    if re.search(FAULTY, error): return 'code'
+    if re.match(rf'exit (?!{TRY_AGAIN}$)|SIGSEGV|SIGABRT|SIGILL|SIGFPE', record.get('cause') or ''): return 'code' # it ended by itself
+    if re.search(FAULTY, error, re.S): return 'code'
     return record.get('fault') or ('machine' if any(m in error for m in MACHINE) else 'code')
 
 def do_point(
     task:dict, # job, params, folder, restore: finished cells of an earlier try are not done again
-    asked=lambda: False # this process was told to stop
+    asked=lambda: False, # this process was told to stop
+    importing=contextlib.nullcontext # what a function is imported in
 )->dict:      # the record, as in run.json
     "Do one point here."
     folder, job, params = Path(task['folder']), task['job'], task['params']
     folder.mkdir(parents=True, exist_ok=True)
-    record, hide = dict(kind='point', job=job['name'], parameters=params, status='running', **this_process()), Hide(params|told(job.get('words', ())))
+    record, hide = dict(kind='point', job=job['name'], parameters=params, status='running', **this_process()), Hide(params|secrets_in(job.get('words', ())))
     write = lambda: write_json(folder/'run.json', hide.record(plain(record)))
     with _logged(folder/'log.txt', hide):
         try:
-            if job['kind']=='notebook': return run_notebook(job['name'], params, folder, log=sys.stderr, restore=task.get('restore', False))
+            if job['kind']=='notebook':
+                try: return run_notebook(job['name'], params, folder, log=sys.stderr, restore=task.get('restore', False))
+                except FileExistsError as e:                          # another process works there: its record stays
+                    traceback.print_exc()
+                    return record|dict(status='failed', error=f'{type(e).__name__}: {e}', fault='machine')
             write()
-            with _beating(folder/'alive'): out = _command(job['words'], params, folder, hide) if job['kind']=='command' else _call(job['name'], params, folder)
+            if job['kind']=='command': out = _command(job['words'], params, folder, hide)
+            else:
+                with importing(): fn = function_of(job['name'])
+                out = fn(**params, **(dict(folder=folder) if 'folder' in inspect.signature(fn).parameters else {}))
             record |= dict(status='done', results=out if isinstance(out, dict) else {} if out is None else dict(value=out))
             if asked(): record |= dict(status='stopped', cause='SIGTERM', error='stopped from outside, and ended in good order') # it is not what it would have been
         except RunFailed: return read_json(folder/'run.json')
@@ -300,25 +348,6 @@ def do_point(
         record['seconds'] = time.time()-record['started']
         write()
     return record
-
-@contextlib.contextmanager
-def _beating(path):
-    "A sign of life, as long as this process has one."
-    over = threading.Event()
-    def beat():
-        while not over.wait(BEAT): path.touch()
-    path.touch()
-    threading.Thread(target=beat, daemon=True).start()
-    try: yield
-    finally: over.set(); path.unlink(missing_ok=True)
-
-def _call(name, params, folder):
-    "Call a function; whether its module can be imported once for several points is left in `_call.kept`."
-    before = threading.active_count()
-    fn = _function(name)
-    torch = sys.modules.get('torch')
-    _call.kept = threading.active_count()==before and not (torch and torch.cuda.is_initialized()) and not {'jax', 'tensorflow'}&set(sys.modules)
-    return fn(**params, **(dict(folder=folder) if 'folder' in inspect.signature(fn).parameters else {}))
 
 class CommandFailed(RuntimeError):
     "A command ended with an exit code."
@@ -366,14 +395,21 @@ def _logged(path, hide):
 def _without_secrets(path, mode, hide):
     "A file to write to; what is written goes through a pipe that takes secrets out, those too that only their form tells."
     read, write = os.pipe()
+    end = f'\0{os.urandom(8).hex()}\n'                               # a process that lives on holds the pipe open: here ends what counts
     def copy():
         with open(read, encoding='utf-8', errors='replace') as lines, open(path, mode, encoding='utf-8') as out:
-            for line in lines: out.write(hide.text(line)); out.flush()
+            for line in lines:
+                out.write(hide.text(line.removesuffix(end)))
+                out.flush()
+                if line.endswith(end): return
     copying = threading.Thread(target=copy, daemon=True)
     copying.start()
     try:
-        with open(write, 'w') as f: yield f
-    finally: copying.join(5)                                         # longer only if a process lives on that still holds the pipe
+        with open(write, 'w') as f:
+            try: yield f
+            finally:
+                with contextlib.suppress(OSError): os.write(write, end.encode()) # its reader met a full disk
+    finally: copying.join(5)
 
 # %% ../nbs/60c_points.ipynb #7b1e0d43
 def logged(folder, known=None):
@@ -387,13 +423,21 @@ def _logs(folder):
         inside[:] = [d for d in inside if not d.startswith('.')]
         if 'metrics.jsonl' in names: yield Path(here)/'metrics.jsonl'
 
-def _numbers(record): return {k: v for k,v in (record.get('results') or {}).items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+def numbers_of(record:dict)->dict:
+    "The results of a record that are numbers."
+    return {k: v for k,v in (record.get('results') or {}).items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+
+def result_names(record:dict, goal:str=None)->list:
+    "Under which names the result that counts may stand: `goal`, or else `value`, `loss` and the only number. What is there as None was not finite: JSON has no such numbers."
+    numbers, lost = numbers_of(record), [k for k,v in (record.get('results') or {}).items() if v is None]
+    return [goal] if goal else ['value', 'loss', *(numbers if len(numbers)==1 else lost if len(lost)==1 and not numbers else ())]
 
 def point_value(record:dict, folder, goal:str=None):
     "What a point came to: the result called `goal` (else `value`, `loss`, or its only number), or the last `goal` that it logged."
-    numbers = _numbers(record)
-    names = [goal] if goal else ['value', 'loss', *(numbers if len(numbers)==1 else ())]
+    numbers = numbers_of(record)
+    names = result_names(record, goal)
     found = next((numbers[n] for n in names if n in numbers), None)
     if found is not None: return float(found)
+    if any((record.get('results') or {}).get(n, 0) is None for n in names): return None # it ended without one, whatever it had logged before
     rows = logged(folder)[0]
     return next((float(r[n]) for n in names for r in reversed(rows) if isinstance(r.get(n), (int, float))), None)

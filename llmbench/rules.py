@@ -18,6 +18,7 @@ def rule(
 ):
     "A stopping rule as a function of a point's rows and of the other points' rows."
     if text is None or callable(text): return text
+    if not isinstance(text, str): raise ValueError(f"stop={text!r}: write a sentence like 'loss > 5 after 100 steps', 'halving', or give a function")
     if text.split()[:1]==['halving']:
         metric = [w for w in text.split()[1:] if w not in ('higher', 'lower')]
         if len(metric)>1 or not all(re.fullmatch(r'[\w./-]+', w) for w in metric): raise ValueError(f"stop={text!r}: write 'halving', 'halving METRIC' or 'halving METRIC higher'; its steps are given in Python, as stop=halving('loss', first=10, factor=3)")
