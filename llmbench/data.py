@@ -199,7 +199,8 @@ def data_parser(v):
     steps = v.add_subparsers(dest='step_name', metavar='STEP', required=True)
     def step(name, takes=None, help='', out=True):
         fn = DATA_STEPS[name]
-        s = steps.add_parser(name, help=fn.__doc__.split(': llmbench')[0], description=fn.__doc__)
+        what, _, example = fn.__doc__.partition(': llmbench ')
+        s = steps.add_parser(name, help=what, description=what[0].upper()+what[1:], epilog=f'example: llmbench {example}', formatter_class=argparse.RawDescriptionHelpFormatter)
         if takes: s.add_argument(takes, help=help)
         s.add_argument('--json', action='store_true', default=argparse.SUPPRESS, help='print JSON') # the verb's own may stand before the step
         if out is not None: s.add_argument('-o', '--out', required=out, metavar='FOLDER', help='folder of the result')

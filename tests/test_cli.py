@@ -45,6 +45,21 @@ def test_every_promised_verb_is_there_with_an_example_and_exit_codes():
     for name, s in parser('')._subparsers._group_actions[0].choices.items():
         text = s.format_help()
         assert f'example: llmbench {name}' in text and '3 stopped' in text and '--json' in text, name
+        line = re.search(r'example: llmbench (.*)', text)[1].partition(' > ')[0]
+        a, rest = parser(name).parse_known_args(shlex.split(line))                                          # an example that can be typed
+        assert name=='lab' or not rest, line
+
+
+def test_lab_without_tutorials_opens_this_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr('llmbench.parameters.run_folder', lambda: tmp_path/'site-packages'/'llmbench'/'runs')
+    result = cli('lab', '--json', cwd=tmp_path)
+    assert json.loads(result.stdout)['command'][-1]==str(tmp_path) and 'nbs/tutorials' in result.stderr
+
+
+def test_help_in_a_narrow_terminal_keeps_commands_whole(monkeypatch):
+    monkeypatch.setenv('COLUMNS', '40')
+    text = cli('--help').stdout
+    assert '\n    llmbench run mixture_search -p quick=1\n' in text and max(len(l) for l in text.partition('exit codes')[2].splitlines())<=41
 
 
 def test_help_starts_at_once():
