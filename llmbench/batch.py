@@ -7,7 +7,8 @@ __all__ = ['EXIT', 'PAUSE', 'FACTS', 'BALLAST', 'Stopped', 'said', 'placeless', 
            'folder_for', 'run_notebook']
 
 # %% ../nbs/60_batch.ipynb #0baef6b7
-import contextlib, math, os, re, resource, shutil, signal, socket, sys, threading, time
+import contextlib, itertools, json, math, os, re, resource, shutil, signal, socket, sys, threading, time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from .core import fingerprint, plain
 from .engine import SAVE, Execution, execute, tidy
 from .facts import RECORD_LINES, Energy, Hide, accelerators, cost_of, git_state, memory_kills, memory_limit, price, settings, together, watts_of
 from .index import read_record, this_process, true_status
-from .parameters import check_parameters, find_notebook, parameters_of, run_folder, run_names, typed # noqa: F401
-from .ranks import ranks
+from .parameters import check_parameters, find_notebook, parameters_of
+from .ranks import is_first, ranks
 from .run import code_hash, environment, packages
 from .show import Live, in_notebook
 from .store import STAMP, file_hash, lock_file, sound_lines, whole, write_json
@@ -33,11 +34,11 @@ class Stopped(KeyboardInterrupt):
 
 class _Working(Execution):
     "A notebook that is being executed, its record, and the thread that keeps both fresh."
-    def __init__(self, folder, target, record, secrets, env, keep, log, watts, cwd):
+    def __init__(self, folder, target, record, secrets, env, keep, log, watts, cwd, rate=None):
         super().__init__(folder, target, secrets, env, keep, cwd)
         record['cwd'] = self.cwd
-        self.record, self.lock, self.over, self.closing, self.late, self.signal, self.memory = record, threading.Lock(), threading.Event(), False, False, None, 0
-        self.energy, self.kills, self.cpu, self.threads = Energy(watts, self.env.get('CUDA_VISIBLE_DEVICES')), memory_kills(), _children_seconds(), []
+        self.record, self.lock, self.over, self.closing, self.late, self.signal, self.memory, self.taken, self.rate = record, threading.Lock(), threading.Event(), False, False, None, 0, 0., rate
+        self.energy, self.kills, self.cpu, self.threads = Energy(watts, self.env.get('CUDA_VISIBLE_DEVICES')), memory_kills(), _children_seconds(), {}
         self.live = Live(record['notebook'], 1, .5 if in_notebook() and log is None or (log or sys.stderr).isatty() else PAUSE, log if log is not None or in_notebook() else sys.stderr)
 
     def write(self):
@@ -46,20 +47,24 @@ class _Working(Execution):
     def shown(self)->dict: return self.hide.record(plain(self.record)) # the record as anybody may see it
 
     def begin(self):
-        (self.folder/'alive').touch()
+        (self.folder/'alive').write_text('')
         self.write()
         (self.folder/'.ballast').write_bytes(os.urandom(BALLAST))
         read, self.pipe = os.pipe()
         for work,given in ((self.show, ()), (self.beat, ()), (self.copy, (read,)), (self.describe, ())):
-            self.threads.append(threading.Thread(target=work, args=given, daemon=True))
-            self.threads[-1].start()
+            self.threads[work.__name__] = t = threading.Thread(target=work, args=given, daemon=True)
+            t.start()
 
     def copy(self, read):
         "What the kernel and its processes say goes to kernel.log, without secrets."
-        with open(read, encoding='utf-8', errors='replace') as f, open(self.folder/'kernel.log', 'a', encoding='utf-8') as log:
-            for line in f:
-                try: log.write(self.hide.text(tidy(line, math.inf))); log.flush()
-                except OSError as e: self.note(f'kernel.log is not whole: {e}') # a kernel must never wait for its log
+        log = None
+        with open(read, encoding='utf-8', errors='replace') as f:
+            for line in f:                                           # to the last, whatever happens: a kernel must never wait for its log, nor find it closed
+                try:
+                    log = log or open(self.folder/'kernel.log', 'ab', buffering=0)
+                    log.write(self.hide.text(tidy(line, math.inf)).encode('utf-8', 'replace'))
+                except OSError as e: self.note(f'kernel.log is not whole: {e}')
+        if log: log.close()
 
     def describe(self):
         "The facts that take a moment, while the kernel starts; the record tells of what could not be had."
@@ -110,42 +115,52 @@ class _Working(Execution):
             k += 1
             for _,do in (o for o in todo if k%o[0]==0):
                 try: do()
-                except Exception as e:                               # a full disk, a terminal that is gone, a process that is ending: the run itself may go on
-                    if (said := f'{type(e).__name__}: {e}') not in self.notes: self.note(said)
+                except Exception as e: self.note(f'{type(e).__name__}: {e}') # a full disk, a terminal that is gone, a process that is ending: the run itself may go on
 
     def save(self):
         if self.manager and time.monotonic()-self.manager.saved>max(SAVE, 10*self.manager.took): self.manager.write()
 
     def look(self):
-        self.energy.look()
-        self.memory = max(self.memory, self.tree_memory())
+        "What the kernel and its processes take; it goes into the file that is the sign of life too, so that it is known if this process is killed."
+        memory, taken = self.tree()
+        self.memory, self.taken = max(self.memory, memory), max(self.taken, taken)
+        (self.folder/'alive').write_text(json.dumps(self.took(time.time()-self.record['started'])))
+
+    def took(self, seconds)->dict:
+        "Seconds of a processor, energy and cost until now; what the kernel did not wait for was seen while it was there."
+        cpu = max(_children_seconds()-self.cpu, self.taken)
+        return dict(seconds=seconds, cpu_seconds=cpu, energy=self.energy.until(cpu), cost=cost_of(seconds, self.rate))
 
     def draw(self, last=False):
         inner = self.progress.read_text(encoding='utf-8').strip() if self.progress.exists() else ''
         self.live.total = self.total
         self.live.update(self.done, self.hide.text(' · '.join(t for t in (self.heading, inner) if t)), last=last)
 
-    def tree_memory(self)->int:
+    def tree(self)->tuple: # (bytes, seconds of a processor)
+        "What the processes of the kernel have, also those whose parent is gone, and those that were waited for."
         import psutil
-        try: kernel = psutil.Process(self.client.process.pid)
-        except (AttributeError, psutil.NoSuchProcess): return 0
-        total = 0
-        for p in [kernel, *kernel.children(recursive=True)]:
-            with contextlib.suppress(psutil.NoSuchProcess): total += p.memory_info().rss
-        return total
+        with contextlib.suppress(AttributeError, psutil.NoSuchProcess):
+            kernel = psutil.Process(self.client.process.pid)
+            self.seen |= {kernel, *kernel.children(recursive=True)}
+        memory, taken = 0, 0.
+        for p in list(self.seen):
+            try: memory, taken = memory+p.memory_info().rss, taken+sum(p.cpu_times()[:4])
+            except psutil.Error: self.seen.discard(p)
+        return memory, taken
 
     def end(self):
         "Stop the threads and write the last state; space for it was put aside."
         self.over.set()
         if self.pipe is not None: os.close(self.pipe)
-        for t in self.threads: t.join(timeout=FACTS if t is self.threads[-1] else 2)
-        self.late = bool(self.threads) and self.threads[-1].is_alive()
+        for name,t in self.threads.items(): t.join(timeout=FACTS if name=='describe' else 2)
+        working = {name for name,t in self.threads.items() if t.is_alive()}
+        self.late = 'describe' in working
         if self.late: self.note(f"what was to describe this run took too long, so the record has no {', no '.join([k for k in ('environment', 'git') if k not in self.record] or ['accelerators'])}")
         (self.folder/'.ballast').unlink(missing_ok=True)
         try:
             if self.held: self.say('\n')
             if self.manager: self.count()
-            if not self.threads or not self.threads[0].is_alive(): self.draw(last=True)
+            if 'show' not in working: self.draw(last=True)
         except Exception as e: self.note(f'{type(e).__name__}: {e}') # no room, or a terminal that is gone
         for name in ('.progress', 'alive'): (self.folder/name).unlink(missing_ok=True)
 
@@ -179,7 +194,7 @@ def _why(e, run)->tuple:
     if run.exited: return 'failed', 'exit 0', run.exited
     if hasattr(e, 'ename'):                                          # a cell raised it
         text, at = f'{e.ename}: {e.evalue}', f'cell {e.exec_count}: '
-        if e.ename=='KeyboardInterrupt' or text=='CancelledError: ': return 'stopped', 'SIGINT', f'{at}the kernel was interrupted' # an `await` ends so
+        if e.ename=='KeyboardInterrupt': return 'stopped', 'SIGINT', f'{at}the kernel was interrupted'
         return 'failed', 'out of memory' if _MEMORY.search(text) else 'disk full' if _DISK.search(text) else 'error', at+text
     dead = type(e).__name__=='DeadKernelError' or 'Kernel died' in str(e)
     if dead and code is not None:
@@ -241,12 +256,26 @@ def printed(nb)->str:
     return ''.join(o.text for o in last.outputs if o.output_type=='stream' and o.name=='stdout')
 
 # %% ../nbs/60_batch.ipynb #b137c6b0
-def _free(out, name):
-    "Refuse a folder in which another process is working, or that holds another job's run; returns the record of an earlier attempt."
+def _given(values, env=())->dict:
+    "Parameters as a record shows them; but for the folder, which decides nothing."
+    shown = Hide(values, {**os.environ, **dict(env)}).record(plain(dict(parameters=values)))['parameters']
+    return {k: v for k,v in json.loads(json.dumps(shown)).items() if k!='out'}
+
+def _finished(record, path, given)->str:
+    "What tells a finished run from the one that is to begin: another notebook, or other parameters; '' if nothing does, or if the run is not finished. A notebook that was edited is the same."
+    if record.get('kind')!='notebook' or record.get('status')!='done': return ''
+    if record.get('notebook_path')!=str(path.absolute()) and record.get('notebook_hash')!=file_hash(path): return f"of {record.get('notebook_path')}"
+    old = {k: v for k,v in (record.get('parameters') or {}).items() if k!='out'}
+    moved = [f"{k}={old.get(k, 'none')!r}" for k in sorted({*old, *given}) if old.get(k, old)!=given.get(k, old)]
+    return f"with {', '.join(moved)[:200]}" if moved else ''
+
+def _free(out, path, given):
+    "Refuse a folder in which another process is working, or that holds another job's run, or a finished one that would be lost; returns the record of an earlier attempt."
     if not (out/'run.json').exists(): return {}
-    r = read_record(out/'run.json')
+    r, name = read_record(out/'run.json'), path.stem
     held = r.get('notebook') or ('a training' if 'recipe' in r else name)
     if held!=name: raise FileExistsError(f"{out} holds a run of {held} ({true_status(r, out)}), which one of {name} would replace; give another folder with -o")
+    if other := _finished(r, path, given): raise FileExistsError(f"{out} holds the finished run {other}, which this one would replace; give another folder with -o, or remove that one")
     if true_status(r, out)!='running' or r.get('pid')==os.getpid() and r.get('host')==socket.gethostname(): return r
     raise FileExistsError(f"{out} is in use: process {r['pid']} runs {r.get('notebook')} there; wait for it, stop it, or give another folder with -o")
 
@@ -258,13 +287,20 @@ def _attempts(old, out):
     "Earlier attempts in this folder, each with what it had said."
     if old.get('kind')!='notebook': return []
     inputs, results = said(out)
-    return [*old.get('attempts', []), {k: old.get(k) for k in ('status', 'cause', 'error', 'started', 'seconds', 'energy', 'cost', 'host', 'pid')}|dict(status=true_status(old, out), results=old.get('results') or results)]
+    return [*old.get('attempts', []), {k: old.get(k) for k in ('status', 'cause', 'error', 'started', 'seconds', 'energy', 'cost', 'host', 'pid', 'parameters', 'notebook_hash')}
+            |{k: v for k,v in _object(out/'alive').items() if k in ('seconds', 'energy', 'cost')} # is there if it was killed
+            |dict(status=true_status(old, out), results=old.get('results') or results)]
 
 def _earlier(target):
-    "source -> executed cell of the attempts before; put aside, for the one that begins now may end before it has come as far."
+    "(source, which of those that have it) -> executed cell of the attempts before; put aside, for the one that begins now may end before it has come as far."
     import nbformat
-    aside = target.parent/'.cells'/'earlier.ipynb'
-    cells = {c.source: c for p in (aside, target) if p.exists() for c in nbformat.read(p, 4).cells if c.cell_type=='code' and c.metadata.get('papermill', {}).get('status')=='completed'}
+    aside, cells = target.parent/'.cells'/'earlier.ipynb', {}
+    for p in (aside, target):
+        met = Counter()
+        for c in nbformat.read(p, 4).cells if p.exists() else ():
+            if c.cell_type!='code' or c.metadata.get('papermill', {}).get('status')!='completed': continue
+            cells[c.source, met[c.source]] = c
+            met[c.source] += 1
     if aside.parent.is_dir():
         with whole(aside) as p: p.write_text(nbformat.writes(nbformat.v4.new_notebook(cells=[type(c)(c, id=f'c{i}') for i,c in enumerate(cells.values())])), encoding='utf-8')
     return cells
@@ -275,15 +311,26 @@ def _as_json(x):
     return {k: _as_json(v) for k,v in x.items()} if isinstance(x, dict) else x if isinstance(x, float) else plain(x)
 
 def folder_for(path, out, params)->Path: # of the notebook; what was asked for, or None; parameter -> value
-    "Where the results go: the folder asked for, the parameter `out`, or runs/<name>. Two that differ are refused."
+    "Where the results go: the folder asked for, the parameter `out`, or runs/<name>; where that holds the finished run of another notebook or with other parameters, runs/<name>-2 and so on. Two that differ are refused."
     said = dict(params).get('out')
     if out and said and Path(out).absolute()!=Path(said).absolute(): raise ValueError(f"{path.stem}: two folders for the results, {out} and the parameter out={said}; give one")
-    return Path(out or said or Path('runs')/path.stem).absolute()
+    if out or said: return Path(out or said).absolute()
+    given, kept = _given(_values(path, params)[1]), ''
+    for i in itertools.count(1):
+        folder = Path('runs')/(f'{path.stem}-{i}' if i>1 else path.stem)
+        if not (other := _finished(_object(folder/'run.json'), path, given)): break
+        kept = kept or f'{folder} holds the finished run {other}'
+    if kept and is_first(): print(f'{kept}; the results of this one go to {folder}', file=sys.stderr)
+    return folder.absolute()
+
+def _values(path, params)->tuple: # (typed values of what was given, values of all parameters)
+    given = check_parameters(path, dict(params))
+    return given, {k: given.get(k, v['default']) for k,v in parameters_of(path).items()}
 
 def run_notebook(
     name,             # a run notebook's name, or a path
     params:dict=(),   # parameter -> value; text is converted to the parameter's type
-    out=None,         # folder of the results; None: runs/<name>
+    out=None,         # folder of the results; None: runs/<name>, or the next free one if a finished run of something else is there
     log=None,         # where progress goes (standard error; in a notebook it is drawn)
     price_per_hour=None, # of this machine, like '2.5 EUR', for the cost; None: LLMBENCH_PRICE
     restore:bool=False,  # put back the results of finished cells of an earlier attempt in `out` (see `resume`)
@@ -294,41 +341,43 @@ def run_notebook(
 )->dict:              # the record, as in out/run.json
     "Execute a parameterised notebook in a fresh kernel; `out` receives the executed notebook, run.json, output.log, kernel.log (what the kernel and its processes said) and whatever it writes."
     path = find_notebook(name)
-    known, rate, watts = parameters_of(path), price(price_per_hour), watts_of()
+    rate, watts, free = price(price_per_hour), watts_of(), not (out or dict(params).get('out'))
     out = folder_for(path, out, params)
-    given = check_parameters(path, dict(params))
-    if 'out' in known: given['out'] = str(out)
-    old, target = _free(out, path.stem), out/f'{path.stem}.ipynb'
+    given, values = _values(path, params)
+    if 'out' in values: given['out'] = values['out'] = str(out)
+    old, target = _free(out, path, _given(values, env or {})), out/f'{path.stem}.ipynb'
     if not old and target.exists() and target.samefile(path): raise FileExistsError(f"{out} holds the notebook itself, which the executed one would replace; give another folder with -o")
     out.mkdir(parents=True, exist_ok=True)
     held = lock_file(out/'.lock')
     if held is None: raise FileExistsError(f"{out} is in use: another process has just begun there; wait for it, or give another folder with -o")
-    old, values = _free(out, path.stem), {k: given.get(k, v['default']) for k,v in known.items()}
-    record = dict(kind='notebook', notebook=path.stem, notebook_path=str(path.absolute()), notebook_hash=file_hash(path), parameters=values, given=sorted(set(params)),
-                  status='running', **this_process(), command=Hide(values).command(sys.argv)[:2000], attempts=_attempts(old, out))|dict(facts)
-    run = _Working(out, target, record, values, env or {}, keep, log, watts, cwd)
-    if restore: run.earlier = _earlier(target)
-    record |= dict(seeds={k: v for k,v in values.items() if 'seed' in k}, determinism=dict(settings(run.env), shared_generators=0))
-    status, cause, error = 'failed', None, None
-    with held, _obeying(run):
-        try:
-            for old in (RECORD_LINES, 'changes.patch'): (out/old).unlink(missing_ok=True)
-            run.begin()
-            status, record['printed'] = 'done', printed(execute(path, _as_json(given), run))
-        except (Exception, KeyboardInterrupt) as e: status, cause, error = _why(e, run)
-        finally:
-            run.closing = True
-            _finish(run, status, cause, error, rate)
-    record = run.shown()
+    with held:
+        old = _free(out, path, _given(values, env or {}))
+        record = dict(kind='notebook', notebook=path.stem, notebook_path=str(path.absolute()), notebook_hash=file_hash(path), parameters=values, given=sorted(set(params)),
+                      status='running', **this_process(), command=Hide(values).command(sys.argv)[:2000], attempts=_attempts(old, out))|dict(facts)
+        run = _Working(out, target, record, values, env or {}, keep, log, watts, cwd, rate)
+        if free and out.name!=path.stem: run.note(f'runs/{path.stem} holds the finished run of something else, so this one is in {out}')
+        if restore: run.earlier = _earlier(target)
+        record |= dict(seeds={k: v for k,v in values.items() if 'seed' in k}, determinism=dict(settings(run.env), shared_generators=0))
+        status, cause, error = 'failed', None, None
+        with _obeying(run):
+            try:
+                for name in (RECORD_LINES, 'changes.patch'): (out/name).unlink(missing_ok=True)
+                run.begin()
+                status, record['printed'] = 'done', printed(execute(path, _as_json(given), run))
+            except (Exception, KeyboardInterrupt) as e: status, cause, error = _why(e, run)
+            finally:
+                run.closing = True
+                _finish(run, status, cause, error)
+        record = run.shown()
     if record['status']!='done': raise RunFailed(f"{path.stem} {record['status']}: {record['error']}\n  executed so far: {target}", record)
     return record
 
-def _finish(run, status, cause, error, rate):
+def _finish(run, status, cause, error):
     "The last words: the notebook as it is, the record with all there is to know."
     record, out = run.record, run.folder
     _tried(run, run.end)
     record |= dict(status=status, cause=cause, error=error, seconds=time.time()-record['started'], notes=run.notes)
-    _tried(run, _tell, run, rate)
+    _tried(run, _tell, run)
     try:
         if run.manager: run.manager.changed = True; run.manager.write()
     except Exception as e:
@@ -340,18 +389,22 @@ def _finish(run, status, cause, error, rate):
 def _tried(run, work, *given, otherwise=None):
     "What `work` gives. A notebook may leave anything in its folder: of what cannot be looked at the record tells, and the run is what it is."
     try: return work(*given)
-    except Exception as e: run.notes.append(f'{work.__name__}: {type(e).__name__}: {e}'); return otherwise
+    except Exception as e: run.note(f'{work.__name__}: {type(e).__name__}: {e}'); return otherwise
 
-def _tell(run, rate):
+def _tell(run):
     "All there is to know."
     record, out = run.record, run.folder
-    seconds, (inputs, results), (steps, seeds) = record['seconds'], *(_tried(run, f, out, otherwise=({}, {})) for f in (said, made))
-    cpu = _children_seconds()-run.cpu
+    (inputs, results), (steps, seeds) = (_tried(run, f, out, otherwise=({}, {})) for f in (said, made))
     kernel = run.kernel or {}
-    record |= dict(inputs=inputs, results=results, digest=fingerprint(placeless(results, out)) if results else None, made=steps, cpu_seconds=cpu,
-                   energy=run.energy.until(cpu), cost=cost_of(seconds, rate), memory=max(run.memory, kernel.get('peak_memory', 0)), restored=run.restored, notes=run.notes+kernel.pop('notes', []))
-    if record['attempts']: record['total'] = together([*record['attempts'], record])
+    own = {k: kernel.pop(k) for k in ('executable', 'packages') if k in kernel}
+    if run.kernel and record.get('environment'):                     # the kernel's, at the end: it may have a Python of its own, and may have installed something
+        record['environment'] |= own|{k: kernel[k] for k in ('python', 'threads', 'gpu') if k in kernel}
+    if own.get('executable', sys.executable)!=sys.executable: run.note(f"the notebook was executed by {own['executable']}, not by {sys.executable}: packages and Python are those of the former")
+    record |= dict(inputs=inputs, results=results, digest=fingerprint(placeless(results, out)) if results else None, made=steps, **run.took(record['seconds']),
+                   memory=max(run.memory, kernel.get('peak_memory', 0)), restored=run.restored, notes=run.notes+kernel.pop('notes', []))
+    if record['attempts']:                                           # what other parameters took is no part of this
+        given = _given(record['parameters'], run.env)
+        record['total'] = together([*(a for a in record['attempts'] if {k: v for k,v in (a.get('parameters') or given).items() if k!='out'}==given), record])
     record['seeds'] |= seeds
     record['modules'] = kernel.pop('modules', {})                    # code of one's own that was imported
     if kernel: record['determinism'] |= {k: v for k,v in kernel.items() if k!='peak_memory'}
-    if run.kernel and record.get('environment'): record['environment'] |= {k: kernel[k] for k in ('threads', 'gpu') if k in kernel}
