@@ -126,17 +126,19 @@ def came_to(
     last:dict=(),  # name -> what was logged last
     goal:str=None  # the result that counts; None: `value`, `loss`, its only number, or its only one that ends in loss
 )->tuple:          # its name and its value; ('', None) if there is none
-    "What a run came to: of a training its loss, of any other the result that counts; else what was logged last under that name."
-    results = _numbers(record.get('results'))
-    losses = [k for k in results if k.endswith('loss')]
-    names = [goal] if goal else ['value', 'loss', *(results if len(results)==1 else losses if len(losses)==1 else ())]
-    places = _numbers(dict(loss=record.get('loss'))), results, _numbers(dict(last))
+    "What a run came to: of a training its loss, of any other the result that counts; else what was logged last under that name, unless it ended with one that was not finite."
+    said = dict(record['results'] if isinstance(record.get('results'), dict) else {})|({'loss': record['loss']} if 'loss' in record else {})
+    numbers, lost = _numbers(said), [k for k,v in said.items() if v is None] # JSON has no infinities: they are null
+    losses = [k for k in numbers if k.endswith('loss')]
+    only = next((found for found in (list(numbers), losses, lost*(not numbers)) if len(found)==1), [])
+    names = [goal] if goal else ['value', 'loss', *only]
+    places = [numbers] if set(names)&set(lost) else [numbers, _numbers(dict(last))]
     return next(((n, found[n]) for found in places for n in names if n in found), ('', None))
 
 def _loss(record, last):
     "For the column: what it came to if that is a loss, or a value that may be one; never a count of rows."
     name, value = came_to(record, last)
-    return value if name=='value' or name.endswith('loss') else last.get('loss')
+    return value if name=='value' or name.endswith('loss') else last.get('loss') if name else None
 
 def index_row(folder:Path, root:Path)->dict: # a folder with a run.json; names are relative to root
     "A run's columns."
