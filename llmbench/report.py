@@ -344,7 +344,7 @@ def _slice_blocks(report, runs, most):
         metric = next((m for m,i in p.metrics.items() if not i['whole']), None)
         for run in [r for r in runs if metric and r in p.stats[metric] and p.units is None][:4]:  # a search among copies of one item would find what is none
             found = report.worst_slices(run, task=task, metric=metric)
-            if len(found): out += [plot_slices(found, f'{run} on {task}: {metric}'), table_html(found.drop(columns='worse').assign(p=[p_text(v) for v in found.p]).head(most), f'{run}, {task}: slices with a worse {metric} than the other rows, sure although {found.attrs["searched"]} were searched', 3)]
+            if len(found): out += [plot_slices(found, f'{run} on {task}: {metric}', p.metrics[metric]['unit'] or metric), table_html(found.drop(columns='worse').assign(p=[p_text(v) for v in found.p]).head(most), f'{run}, {task}: slices with a worse {metric} than the other rows, sure although {found.attrs["searched"]} were searched', 3)]
     return ['<h2>Weak slices</h2>', *out] if out else []
 
 def _change_blocks(report, others, base, most):

@@ -165,7 +165,7 @@ def report_sweep(
     blocks = ['<ul>'+''.join(f'<li>{esc(l)}</li>' for l in lines)+'</ul>']
     if shown: blocks += ['<h2>Which parameter matters</h2>', matters_html(s), plot_sweep(s), plot_parallel(s)]
     order = t.sort_values(goal, ascending=not s.about['higher'], na_position='last') if t[goal].notna().any() else t
-    blocks += ['<h2>Points</h2>', table_html(order.assign(seconds=order.seconds.round(1)), digits=6)]
+    blocks += ['<h2>Points</h2>', table_html(order.assign(seconds=[f'{s:,.1f}' for s in order.seconds]).set_axis(_labels([*order]), axis=1), digits=6)]
     with whole(out) as p: p.write_text(page_html(f'Sweep {s.folder.absolute().name}', blocks), encoding='utf-8')
     write_json(out.with_suffix('.json'), dict(kind='sweep', summary=lines, best=s.best, counts=s.counts(), points=t.astype(object).where(t.notna(), None).to_dict('records')))
     return out

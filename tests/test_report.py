@@ -236,7 +236,7 @@ def test_page_on_a_telephone_offline_and_nothing_of_the_data_runs(browser, tmp_p
     evil().save(tmp_path, title='Which? '+EVIL)
     assert {p.name for p in tmp_path.iterdir()}=={'report.html', 'report.md', 'report.tex', 'report.json', 'table.parquet'}
     for width in (390, 1200):
-        page = browser.new_page(viewport=dict(width=width, height=800))
+        page = browser.new_page(viewport=dict(width=width, height=800), color_scheme='dark' if width<500 else 'light')
         asked, failed = [], []
         page.on('request', lambda r: asked.append(r.url)); page.on('pageerror', lambda e: failed.append(str(e)))
         page.goto((tmp_path/'report.html').as_uri())
@@ -244,6 +244,9 @@ def test_page_on_a_telephone_offline_and_nothing_of_the_data_runs(browser, tmp_p
         assert [u for u in asked if not u.startswith(('file:', 'data:', 'blob:'))]==[] and len([u for u in asked if u.startswith('file:')])==1 and not failed
         assert page.evaluate('window.hacked')is None and page.evaluate('document.documentElement.scrollWidth')<=width
         assert page.evaluate("[...document.querySelectorAll('.js-plotly-plot')].every(f=>f.getBoundingClientRect().right<=innerWidth)")
+        if width<500:                                                          # pictures and links of every page follow the screen
+            assert 'invert' in page.evaluate("getComputedStyle(document.querySelector('.fig')).filter") and page.evaluate("document.querySelector('.fig').ariaLabel").startswith('accuracy')
+            assert page.evaluate("document.querySelector('main').appendChild(Object.assign(document.createElement('a'), {href: 'x'})) && getComputedStyle(document.querySelector('main>a')).color")=='rgb(110, 163, 255)'
         assert '情感' in page.inner_text('main') and 'training data' in page.inner_text('main')
         page.close()
 
