@@ -139,6 +139,7 @@ def run_cells(
 ):
     "Do the code cells of a notebook in this process, with other values for its parameters."
     cells = [c for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if c['cell_type']=='code']
+    if (here := str(path.absolute().parent)) not in sys.path: sys.path.insert(1, here) # modules beside it are found, as in Jupyter
     page = sys.modules['__main__'] = types.ModuleType('__main__')
     page.display = lambda *shown, **how: print(*shown)             # a name that every page has
     tagged = [i for i,c in enumerate(cells) if 'parameters' in c['metadata'].get('tags', [])]

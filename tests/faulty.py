@@ -11,8 +11,9 @@ import nbclient
 import nbformat
 import papermill              # noqa: F401
 
-from llmbench.batch import EXIT, RunFailed, run_notebook
+from llmbench.batch import RunFailed, run_notebook
 from llmbench.index import true_status
+from llmbench.replies import CODES
 from llmbench.resume import resume
 from llmbench.store import read_json, write_json
 
@@ -72,13 +73,13 @@ def go(notebook, out, params):
     "Execute the notebook as `llmbench run` does, and end with its exit code."
     quiet()
     try: run_notebook(notebook, params, out, keep=KEEP)
-    except RunFailed as e: sys.exit(EXIT[e.record['status']])
+    except RunFailed as e: sys.exit(CODES[e.record['status']])
 
 def go_on(out):
     "As `llmbench resume`."
     quiet()
     try: resume(out, keep=KEEP)
-    except RunFailed as e: sys.exit(EXIT[e.record['status']])
+    except RunFailed as e: sys.exit(CODES[e.record['status']])
 
 def on_a_full_disk(notebook, told, params, megabytes, free):
     "Execute on a file system of its own with `free` bytes left, make room, go on; what happened is written to `told`."

@@ -25,7 +25,7 @@ from llmbench.index import true_status
 from llmbench.parameters import find_notebook, parameters_of, run_names
 from llmbench.record import diff, run_record
 from llmbench.resume import resume
-from llmbench.store import read_json, read_jsonl, whole
+from llmbench.store import read_json, read_jsonl, whole, write_json
 
 LLMBENCH = str(Path(sys.executable).parent/'llmbench')
 SMALL = dict(megabytes=.15, holdout=6, vocab=400, window=64, proxies=4, proxy_size=1, proxy_tokens=4096, final_size=1, final_tokens=6144, seeds=2, workers=2, active=0)
@@ -84,7 +84,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope='module')
 def done(data, tmp_path_factory):
     out = tmp_path_factory.mktemp('search')/'a'
-    return cli(*search(out, data)), out
+    return cli(*search(out, data), '--price', '2.5 EUR'), out
 
 
 def test_the_job_ends_with_the_report_and_three_lines(done):
@@ -114,7 +114,8 @@ def test_the_record_names_what_was_read_and_made(done):
     assert r['results']['digest']==read_json(done[1]/'report.json')['digest'] and r['digest']
     trained = [k for k in r['made'] if k.startswith('runs/')]
     assert len([k for k in trained if k in r['seeds']])==SMALL['proxies']+3*SMALL['seeds'] and {'clean', 'split', 'tokenizer'}<=set(r['made'])
-    assert r['environment']['packages']['torch'] and r['determinism']['torch']['version'] and r['energy']['joules']>0 and 'cpu' not in (r['cost'] or {})
+    assert r['environment']['packages']['torch'] and r['determinism']['torch']['version'] and r['energy']['joules']>0
+    assert r['cost']==dict(amount=r['seconds']/3600*2.5, currency='EUR', price_per_hour=2.5) and r['cpu_seconds']>0
     assert r['environment']['code'] and (r['git']=={} or len(r['git']['commit'])==40)
 
 
@@ -150,19 +151,26 @@ def test_a_stopped_job_says_stopped_and_goes_on_and_a_rerun_trains_nothing(done,
     after = trained()
     assert before.items()<=after.items() and len(after)==SMALL['proxies']+3*SMALL['seeds']
     assert read_json(out/'run.json')['attempts'][-1]['status']=='stopped'
-    run_notebook('mixture_search', SMALL|dict(data=data), out)
+    run_notebook('mixture_search', SMALL|dict(data=data, workers=1), out)
     assert trained()==after and read_json(out/'report.json')['digest']==read_json(done[1]/'report.json')['digest']
 
 
 # --- the other jobs: each runs from its own defaults, in this process
 
 TINY = dict(inspect=dict(megabytes=.03, points=0), prepare=dict(megabytes=.05, vocab=300, holdout=2), pretrain=dict(megabytes=.05, tokens=2048, vocab=300, size=1, holdout=3), finetune=dict(epochs=1., most=120), evaluate={}, compare=dict(draws=1000), sweep_summary=dict(points=3))
-ELSEWHERE = dict(mixture_search='test_batch', select_sft='test_training', continual='test_training', audit='test_audit')
+ELSEWHERE = dict(mixture_search='test_batch', select_sft='test_training', continual='test_training', audit='test_batch')
+
+
+def executed(file):
+    "The jobs that a file of tests executes: by the fixtures `job` and `run_job`, or as a command."
+    tree, first = ast.parse((Path(__file__).parent/f'{file}.py').read_text()), lambda nodes: [n.value for n in nodes if isinstance(n, ast.Constant)]
+    calls = [first(n.args[:1]) for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, 'id', '') in ('job', 'run_job')]
+    return {name for found in [*calls, *(first(n.elts[:2])[1:] for n in ast.walk(tree) if isinstance(n, ast.List) and first(n.elts[:1])==['run'])] for name in found}
 
 
 def test_no_job_is_left_out():
     assert {*TINY, *ELSEWHERE}==set(run_names())
-    for name, file in ELSEWHERE.items(): assert f"'{name}'" in (Path(__file__).parent/f'{file}.py').read_text()
+    for name, file in ELSEWHERE.items(): assert name in executed(file), name
     for name in run_names(): assert set(papermill.inspect_notebook(find_notebook(name)))==set(parameters_of(find_notebook(name))), 'papermill reads no comment with an equals sign'
 
 
@@ -335,15 +343,19 @@ def test_a_machine_that_goes_away(tmp_path):
     p = subprocess.Popen([LLMBENCH, 'run', str(path), '-o', str(tmp_path/'out')], stderr=subprocess.DEVNULL)
     worker = psutil.Process(int(wait_for(lambda: (tmp_path/'out'/'pid').exists() and (tmp_path/'out'/'pid').read_text())))
     kernel = worker.parent()
-    assert true_status(read_json(tmp_path/'out'/'run.json'), tmp_path/'out')=='running' and (tmp_path/'out'/'alive').exists()
+    assert true_status(read_json(tmp_path/'out'/'run.json'), tmp_path/'out')=='running'
+    wait_for(lambda: 'joules' in (tmp_path/'out'/'alive').read_text())   # what it took so far
     p.kill()
     p.wait()
     assert not psutil.wait_procs([kernel, worker], timeout=20)[1]
     r = run_record(tmp_path/'out')
     assert r['status']=='dead' and read_jsonl(tmp_path/'out'/'record.jsonl')[-1]['value']==1.5
+    other = dict(status='failed', seconds=9., energy=dict(joules=1e9), parameters=dict(n=5, seed=0, out=str(tmp_path/'out')))
+    write_json(tmp_path/'out'/'run.json', read_json(tmp_path/'out'/'run.json')|dict(attempts=[other])) # an attempt at something else
     again = failed(book(path, 'raise ValueError("later")'), tmp_path/'out')
-    assert again['attempts'][0]['status']=='dead' and again['attempts'][0]['results']=={'first': 1.5}
-    assert (again['total']['attempts'], again['total']['unknown'], again['total']['joules'])==(2, 1, again['energy']['joules'])
+    dead = again['attempts'][1]
+    assert dead['status']=='dead' and dead['results']=={'first': 1.5} and dead['seconds']>0
+    assert (again['total']['attempts'], again['total']['unknown'], again['total']['joules'])==(2, 0, dead['energy']['joules']+again['energy']['joules'])
 
 
 # --- secrets

@@ -10,8 +10,9 @@ import psutil
 import pytest
 
 import faulty
-from llmbench.batch import EXIT, run_notebook, said
+from llmbench.batch import run_notebook, said
 from llmbench.index import Index, true_status
+from llmbench.replies import CODES
 from llmbench.store import append_jsonl, read_json
 
 LOADED = ['faulty']
@@ -78,7 +79,7 @@ def check_status(kind, p, out, expected):
     assert status!='running'
     assert status!='done' or r['results']==expected, r['results']
     if whom in ('run', 'all') and what=='SIGKILL': assert status in ('dead', 'done') and (status=='dead')==(r['status']=='running')
-    else: assert p.exitcode==EXIT[status] or status=='done' and p.exitcode==-getattr(signal, what, 0), (p.exitcode, r)
+    else: assert p.exitcode==CODES[status] or status=='done' and p.exitcode==-getattr(signal, what, 0), (p.exitcode, r)
     if whom in ('run', 'all') and what!='SIGKILL': assert status=='done' or (status, r['cause'])==('stopped', what), r['error']
     if kind==('kernel', 'SIGKILL'): assert status=='done' or (status, r['cause'])==('failed', 'SIGKILL'), r['error']
     if kind==('kernel', 'SIGTERM'): assert status=='done' or (status, r['cause'])==('stopped', 'SIGTERM'), r['error']
@@ -164,7 +165,7 @@ def test_a_run_that_sleeps_lives_and_one_that_is_stopped_lets_its_cell_save(fork
     finally: os.kill(p.pid, signal.SIGCONT)
     os.kill(p.pid, signal.SIGTERM)
     p.join(60)
-    assert p.exitcode==EXIT['stopped'] and (out/'saved').exists() and read_json(out/'run.json')['cause']=='SIGTERM'
+    assert p.exitcode==CODES['stopped'] and (out/'saved').exists() and read_json(out/'run.json')['cause']=='SIGTERM'
 
 
 def test_interrupts_without_end(fork, tmp_path):
