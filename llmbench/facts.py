@@ -8,7 +8,7 @@ __all__ = ['RUN_FOLDER', 'RECORD_LINES', 'told', 'PATCH', 'SETTINGS', 'WATTS', '
            'together', 'price', 'cost_of']
 
 # %% ../nbs/34a_facts.ipynb #989a00f1
-import ast, contextlib, html, json, os, re, shlex, subprocess, time
+import ast, contextlib, functools, html, json, os, re, shlex, subprocess, time
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote
 
@@ -45,7 +45,7 @@ _MARKED = ( # what stands after a word, or between two, that says what it is
     r"""(?P<header>[Aa]uthorization["'\\]*\s*[:=]\s*["'\\]*[Bb]asic )(?=\S*(?:[0-9=]|[a-z][A-Z]))[\w+/]{6,}={0,2}""") # user and password in base 64
 _LOGIN = r"""(?P<at>://)[^/\s:@"']*:[^/\s@"']+(?=@)"""             # user and password
 _EDGE = r'(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=\\u[0-9a-f]{4})|(?<=[\d\[]m)|(?<=%[0-9A-F]{2}))' # before a key: no letter or digit, but for the end of a JSON escape, of a terminal's colour, of a percent code
-_BEGIN = 'hf_ api_org_ sk- gsk_ xai- pplx- r8_ dapi lsv2_ wandb_v1_ sk_ rk_ nvapi- gh glpat- xox AKIA ASIA LTAI AIza ya29. npm_ pypi- eyJ -----B ?sig= &sig= ;sig= X-Amz- Account Bearer hooks. Auth auth ://'.split()
+_BEGIN = 'hf_ api_org_ sk- gsk_ xai- pplx- r8_ dapi lsv2_ wandb_v1_ sk_ rk_ nvapi- gh github_pat_ glpat- xox AKIA ASIA LTAI AIza ya29. npm_ pypi- eyJ -----B ?sig= &sig= ;sig= X-Amz- Account Bearer hooks. Auth auth ://'.split()
 _LOOK = f"(?=[{re.escape(''.join(sorted({b[0] for b in _BEGIN})))}][{re.escape(''.join(sorted({b[1] for b in _BEGIN})))}])(?={'|'.join(map(re.escape, _BEGIN))})" # how any of these begins, its first two characters first, for speed
 _NAME = re.compile('|'.join(_NAMES))
 _FORM = re.compile(f"{_LOOK}(?:{_EDGE}(?:{'|'.join(_FORMS)})|{'|'.join(_MARKED)}|{_LOGIN})", re.S)
@@ -55,6 +55,7 @@ _BY_NAME = ('parameters', 'fixed', 'space', 'options')               # what of a
 _LEAST = 6 # characters of a secret that is looked for in texts; a shorter one would be found everywhere
 _START = 16, 8 # characters that a secret cut short begins with, where at least so many more belong to it
 
+@functools.lru_cache(4096)                                             # asked for every number of a plot
 def _says(name):
     "True if a name is that of a secret."
     words = re.sub(r'(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])', '_', name.replace('-', '_')).lower()
