@@ -34,10 +34,12 @@ def _table(x):
     return x if isinstance(x, pd.DataFrame) else x.to_frame() if isinstance(x, (pd.Series, pd.Index)) else None
 
 def _files(x)->dict:
-    "Name -> hash of the files behind a thing that its own fingerprint does not read: the ids of tokens, the model of a run."
-    name = 'ids.bin' if type(x).__name__=='Tokens' else 'model' if hasattr(x, 'recipe') else ''
-    path = Path(getattr(x, 'folder', None) or '.')/name
-    return {name: file_hash(path)} if name and path.exists() else {}
+    "`files`: name -> hash of what lies behind a thing and is not read by its own fingerprint: the ids of tokens, the model of a run."
+    if isinstance(x, dict): found = {f'{k}/{f}': h for k,v in x.items() for f,h in _files(v).get('files', {}).items()}
+    else:
+        name = 'ids.bin' if type(x).__name__=='Tokens' else 'model' if hasattr(x, 'recipe') and hasattr(x, 'folder') else None
+        found = {name: file_hash(Path(x.folder)/name)} if name and (Path(x.folder)/name).exists() else {}
+    return dict(files=found) if found else {}
 
 _FILE = re.compile(r'\S*://\S+|\S*[*?]\S*|(~|\.{0,2})/\S+|\S+\.(jsonl?|txt|md|csv|tsv|parquet|arrow|npy|bin|safetensors|ya?ml|html?|xml|pdf|warc|gz|zst|zip)') # texts that look like names of files
 
@@ -60,15 +62,21 @@ def fingerprint_of(x)->dict: # kind, fingerprint, and what else is worth knowing
         return dict(kind='tokenizer', fingerprint=tokenizer_fingerprint(t), about=f'{t.get_vocab_size():,} tokens')
     if isinstance(x, dict) and x and all(hasattr(v, 'fingerprint') for v in x.values()):
         parts = {str(k): str(v.fingerprint) for k,v in x.items()}
-        return dict(kind=type(next(iter(x.values()))).__name__.lower(), fingerprint=fingerprint(parts), parts=parts, files={f'{k}/{f}': h for k,v in x.items() for f,h in _files(v).items()})
-    if hasattr(x, 'fingerprint'): return dict(kind=kind.lower(), fingerprint=str(x.fingerprint), about=repr(x)[:300], files=_files(x))
-    if hasattr(x, 'recipe') and hasattr(x, 'record'): return dict(kind='run', fingerprint=str(x.record.get('digest') or x.record.get('id')), path=str(x.folder), files=_files(x))
-    try: return dict(kind='table', fingerprint=_frame_hash(table), about=f'{len(table):,} rows') if (table := _table(x)) is not None else dict(kind=kind, fingerprint=fingerprint(x))
-    except TypeError as e: raise TypeError(f"used: {kind} has no fingerprint ({e}); give a corpus, tokens, a mixture, a tokenizer, a table, a path or plain values, or used(name='what identifies it')") from e
+        return dict(kind=type(next(iter(x.values()))).__name__.lower(), fingerprint=fingerprint(parts), parts=parts, **_files(x))
+    if hasattr(x, 'fingerprint'): return dict(kind=kind.lower(), fingerprint=str(x.fingerprint), about=repr(x)[:300], **_files(x))
+    if hasattr(x, 'recipe') and hasattr(x, 'record'): return dict(kind='run', fingerprint=str(x.record.get('digest') or x.record.get('id')), path=str(x.folder), **_files(x))
+    try:
+        if (table := _table(x)) is not None: return dict(kind='table', fingerprint=_frame_hash(table), about=f'{len(table):,} rows')
+        return dict(kind=kind, fingerprint=fingerprint(x))
+    except TypeError as e:
+        raise TypeError(f"used: {kind} has no fingerprint ({e}); give a corpus, tokens, a mixture, a tokenizer, a table, a path or plain values, "
+                        "or used(name='what identifies it')") from e
 
 def _say(what, name, **line):
     "Add a line to what the executed notebook says; without one nothing is written."
-    if os.environ.get(RUN_FOLDER): append_jsonl(Path(os.environ[RUN_FOLDER])/RECORD_LINES, dict(said=what, name=hiding().text(name), **{k: hiding().value(plain(_in_words(v)), name, names=False) for k,v in line.items()}))
+    if not os.environ.get(RUN_FOLDER): return
+    clean = {k: hiding().value(plain(_in_words(v)), name, names=False) for k,v in line.items()}
+    append_jsonl(Path(os.environ[RUN_FOLDER])/RECORD_LINES, dict(said=what, name=hiding().text(name), **clean))
 
 def _in_words(x):
     "Numbers that JSON does not have as text (nan, inf), so that one is not taken for the other; arrays, tensors and columns as lists; a file that is there with the hash of what it holds."

@@ -187,7 +187,7 @@ def opened(
     path      # file or folder
 ):
     "Tell the record of the notebook that is being executed what is read; without one, nothing is done. A record is never worth an error here."
-    run = os.environ.get('LLMBENCH_RUN')
+    run = os.environ.get('LLMBENCH_RUN')                             # and record.jsonl: as facts names them, which is above this module
     if not run: return
     there, key = os.path.realpath(path), (run, os.path.abspath(path))
     if key in _seen or os.path.realpath(run) in (there, *map(str, Path(there).parents)): return
