@@ -96,7 +96,8 @@ _KNOBS = dict( # of a sweep, on the command line or in a file: name -> option, a
 
 _TAKES = dict( # what a file says in a form of its own: name -> kind, of what if it is a list, and how it is written
     job=(str, (str, int, float), 'a run notebook, a command or module:function'), table=(str, dict, 'the path of a CSV, or a list of points'), devices=(str, (str, int), "auto, '0,1 2,3', or a list"),
-    space=(dict, (), 'names and their values, like {lr: [1e-3, 1e-4]}'), fixed=(dict, (), 'names and values, like {size: 2}'), options=(dict, (), 'names and values, like {slurm_partition: gpu}'), out=(str, (), 'a folder or an address'))
+    space=(dict, (), 'names and their values, like {lr: [1e-3, 1e-4]}'), fixed=(dict, (), 'names and values, like {size: 2}'),
+    options=(dict, (), 'names and values, like {slurm_partition: gpu}'), out=(str, (), 'a folder or an address'))
 
 def _told(paths)->dict:
     "What the files of a sweep say: names that there are, with values of their kinds."
@@ -122,7 +123,8 @@ def _naming(path):
     try: yield
     except ValueError as e:
         if str(path) in str(e): raise
-        raise ValueError(f"{path} is "+(f'not UTF-8 text ({e.reason} at byte {e.start}); save it as UTF-8' if isinstance(e, UnicodeDecodeError) else f'no table that can be read ({str(e).strip()})')) from e
+        why = f'not UTF-8 text ({e.reason} at byte {e.start}); save it as UTF-8' if isinstance(e, UnicodeDecodeError) else f'no table that can be read ({str(e).strip()})'
+        raise ValueError(f'{path} is {why}') from e
 
 def _opt_sweep(v):
     v.add_argument('job', nargs='?', metavar='JOB', help='a run notebook, a command in quotes with {parameter} in it, or module:function')
@@ -214,7 +216,10 @@ def _sweep_text(s):
     t, names, goal = varied(s)
     def value(x): # of a parameter: exactly, as one would type it
         return '' if x is None or x!=x else repr(x).removesuffix('.0') if isinstance(x, float) else str(x)
-    rows = [[r['point'], r['status'], number(r[goal]), *(value(r[k]) for k in names), r['tries'], duration(r['seconds']) if r['seconds'] else '', (r['why'].strip().splitlines() or [''])[0]] for r in t.to_dict('records')]
+    def row(r):
+        why = r['why'].strip().splitlines() or ['']
+        return [r['point'], r['status'], number(r[goal]), *(value(r[k]) for k in names), r['tries'], duration(r['seconds']) if r['seconds'] else '', why[0]]
+    rows = [row(r) for r in t.to_dict('records')]
     return f'{s!r}\n'+columns(rows, ['point', 'status', goal, *names, 'tries', 'time', 'why'], terminal())
 
 def _opt_show(v): v.add_argument('folder', help='folder of a run or of a sweep')
@@ -229,7 +234,8 @@ def _cmd_report(a):
         report_sweep(s)
     if not (folder/'report.json').exists(): raise FileNotFoundError(f"no report in {folder}{_instead(folder)}")
     found = read_json(folder/'report.json')
-    if not isinstance(found, dict) or not isinstance(found.get('summary', []), list): raise ValueError(f"{folder/'report.json'} is no report of a job: it must hold an object with `summary`, a list of lines")
+    if not isinstance(found, dict) or not isinstance(found.get('summary', []), list):
+        raise ValueError(f"{folder/'report.json'} is no report of a job: it must hold an object with `summary`, a list of lines")
     return as_json(found) if a.json else '\n'.join([*map(str, found.get('summary', [])), str((folder/'report.html').absolute())])
 
 def _instead(folder):
@@ -362,7 +368,8 @@ def _cmd_lab(a):
     import subprocess
     from llmbench.parameters import run_folder
     first = run_folder().parent/'tutorials'/'first_mixture.ipynb'
-    if not first.exists(): print(f'llmbench lab: this folder is opened; the tutorials are in nbs/tutorials of a checkout ({_source()}), an installed package holds the jobs only ({run_folder()})', file=sys.stderr)
+    if not first.exists():
+        print(f'llmbench lab: this folder is opened; an installed package holds the jobs ({run_folder()}), the tutorials are in nbs/tutorials of a checkout ({_source()})', file=sys.stderr)
     command = [sys.executable, '-m', 'jupyterlab', str(first if first.exists() else Path.cwd()), *a.rest]
     return as_json(dict(command=command)) if a.json else subprocess.call(command)
 
@@ -459,9 +466,8 @@ def _opt_law(v):
     v.add_argument('-o', '--out', help='folder to save the law in')
 
 # %% ../nbs/69_cli.ipynb #cfaab26d
-VERBS = dict(run=(_cmd_run, _opt_run), sweep=(_cmd_sweep, _opt_sweep), ls=(_cmd_ls, _opt_ls), show=(_cmd_show, _opt_show), diff=(_cmd_diff, _opt_diff), verify=(_cmd_verify, _opt_verify), resume=(_cmd_resume, _opt_resume), replay=(_cmd_replay, _opt_replay),
-             report=(_cmd_report, _opt_report), dashboard=(_cmd_dashboard, _opt_dashboard), data=(_cmd_data, _opt_data), mix=(_cmd_mix, _opt_mix), law=(_cmd_law, _opt_law), new=(_cmd_new, _opt_new), doctor=(_cmd_doctor, None), lab=(_cmd_lab, None),
-             completion=(_cmd_completion, _opt_completion))
+VERBS = {name: (globals()[f'_cmd_{name}'], globals().get(f'_opt_{name}')) # what it does, what fills its parser
+         for name in 'run sweep ls show diff verify resume replay report dashboard data mix law new doctor lab completion'.split()}
 ENDS = '''exit codes:
   0 done
   1 the work failed, or two things differ
