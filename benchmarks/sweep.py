@@ -2,7 +2,7 @@
 
 A trivial point returns a number at once, so that all of its time is overhead: the time of the whole sweep (with its records, logs and
 fingerprints on disk, and the start of its processes), divided by the points. It is a function; each point is done in a copy of its slot's
-process (fork), which has imported the function's module once. A command's point starts the command besides. Of the peers, joblib and
+process (fork), which has imported the libraries of the function's module once. A command's point starts the command besides. Of the peers, joblib and
 Optuna do all points in one process, in which a point finds what the ones before it left. The peers keep nothing on disk but what they need themselves, and try nothing again."""
 import os, resource, sys, tempfile, time
 from pathlib import Path

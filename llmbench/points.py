@@ -311,7 +311,8 @@ def fault_of(
     status, error = record.get('status'), f"{record.get('cause') or ''} {record.get('error') or ''}"
     if status=='done' or asked: return ''
     if status in ('running', 'stopped', 'dead', None): return 'machine'
-    if re.match(rf'exit (?!{TRY_AGAIN}$)|SIGSEGV|SIGABRT|SIGILL|SIGFPE', record.get('cause') or ''): return 'code' # it ended by itself
+    if record.get('cause')==f'exit {TRY_AGAIN}': return 'machine'
+    if re.match('exit |SIGSEGV|SIGABRT|SIGILL|SIGFPE', record.get('cause') or ''): return 'code' # it ended by itself
     if re.search(FAULTY, error, re.S): return 'code'
     return record.get('fault') or ('machine' if any(m in error for m in MACHINE) else 'code')
 
@@ -436,8 +437,8 @@ def point_value(record:dict, folder, goal:str=None):
     "What a point came to: the result called `goal` (else `value`, `loss`, or its only number), or the last `goal` that it logged."
     numbers = numbers_of(record)
     names = result_names(record, goal)
-    found = next((numbers[n] for n in names if n in numbers), None)
-    if found is not None: return float(found)
-    if any((record.get('results') or {}).get(n, 0) is None for n in names): return None # it ended without one, whatever it had logged before
+    said = {k: v for k,v in (record.get('results') or {}).items() if v is None}|numbers # None: it ended with one that was not finite, whatever it had logged before
+    for n in names:
+        if n in said: return said[n] if said[n] is None else float(said[n])
     rows = logged(folder)[0]
     return next((float(r[n]) for n in names for r in reversed(rows) if isinstance(r.get(n), (int, float))), None)

@@ -5,19 +5,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from llmbench.clusters import clusters
+from llmbench.clusters import Here, clusters
 from llmbench.index import process_lives
-from llmbench.points import fault_of, point_id, job_of
-from llmbench.store import read_json, write_json
+from llmbench.points import do_point, fault_of, point_id, job_of
+from llmbench.store import lock_file, read_json, write_json
 from llmbench.rules import halving, rule
-from llmbench.sweep import Sweep, sweep
+from llmbench.sweep import Sweep, _Scheduler, find_sweeps, sweep
 
+STATIC = Path(__file__).parents[1]/'llmbench'/'static'
 LLMBENCH = str(Path(sys.executable).parent/'llmbench')
 JOBS = '''
 import json, os, signal, sys, time
@@ -25,7 +28,14 @@ from pathlib import Path
 import numpy as np
 from llmbench.store import append_jsonl
 
-CALLS = []
+KNOWN = 'colorsys' in sys.modules
+import colorsys
+CALLS, MAKER = [], os.getpid()
+
+class Odd:
+    "Whoever asks for its class gets an error, as others give a warning."
+    __class__ = property(lambda self: 1/0)
+ODD = Odd()
 
 def timed(k, folder, pause=.2):
     "Which accelerator, from when to when."
@@ -70,6 +80,22 @@ def curve(level, folder, steps=60):
         append_jsonl(folder/'metrics.jsonl', dict(step=k, loss=level+1/k))
         time.sleep(.02)
     return dict(loss=level+1/steps)
+
+def holds(k, folder):
+    "C code that keeps the interpreter to itself."
+    import ctypes
+    before = (folder/'alive').stat().st_mtime_ns
+    ctypes.PyDLL(None).usleep(300_000)
+    return (folder/'alive').stat().st_mtime_ns-before
+
+def leaves_one_behind(k):
+    print('the last word', flush=True)
+    if os.fork()==0: time.sleep(30); os._exit(0)
+    return dict(value=k, known=KNOWN, own=MAKER==os.getpid())
+
+def exits(k): os._exit(k)
+
+def crashes(k): os.kill(os.getpid(), signal.SIGSEGV)
 
 def nap(folder):
     (folder/'begun').touch()
@@ -117,10 +143,32 @@ def test_faults_of_the_machine_are_tried_again_those_of_the_code_are_not(jobs, n
     assert (p['value']==7) if status=='done' else s.status=='failed'
     if name=='bug': assert p['reason']=='ValueError: no root of 7'
     if name=='leaves': assert p['reason'].startswith('SystemExit: bad config')
+    if name=='silent': assert p['attempts'][0]['error']=='no heart-beat for 40 s', p
     if name=='always_killed':                                                 # each pause is longer than the one before
         begun = [a['started'] for a in p['attempts']]
         first, second = (begun[k+1]-begun[k]-p['attempts'][k]['seconds'] for k in (0, 1))
         assert second>first, (first, second)
+
+
+def test_what_a_server_does_for_its_points(jobs, tmp_path):
+    "It gives their sign of life, says how they ended by themselves, imports libraries for them and nothing of theirs, and waits for no one they leave behind."
+    p = subprocess.Popen([sys.executable, '-c', 'import llmbench.clusters as c; c.BEAT = .05; c.serve()'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    def do(name, k):
+        p.stdin.write((json.dumps(dict(job=job_of(f'{jobs}:{name}'), params=dict(k=k), folder=str(tmp_path/f'{name}{k}')))+'\n').encode())
+        p.stdin.flush()
+        return p.stdout.readline().decode().strip(), read_json(tmp_path/f'{name}{k}'/'run.json')
+    try:
+        assert do('holds', 1)[1]['results']['value']>10**8                        # ns
+        begun = time.time()
+        three = [do('leaves_one_behind', k)[1]['results'] for k in (1, 2, 3)]
+        assert time.time()-begun<9 and three==[dict(value=k, known=k>1, own=True) for k in (1, 2, 3)]
+        assert (tmp_path/'leaves_one_behind3'/'log.txt').read_text()=='the last word\n' and not (tmp_path/'leaves_one_behind3'/'alive').exists()
+        for name, k, said, cause, fault in (('exits', 3, 'failed', 'exit 3', 'code'), ('exits', 75, 'failed', 'exit 75', 'machine'), ('crashes', 1, 'dead', 'SIGSEGV', 'code')):
+            told, record = do(name, k)
+            assert (told, record['status'], record['cause'], fault_of(record))==(said, 'failed', cause, fault)
+    finally:
+        os.killpg(p.pid, signal.SIGKILL)
+        p.communicate()
 
 
 def notebook(path, code, parameters='k:int = 0'):
@@ -208,6 +256,40 @@ def test_two_sweeps_do_not_share_a_folder(tmp_path):
     assert other.returncode==2 and 'is in use' in other.stderr
 
 
+def test_a_point_is_left_to_whoever_still_does_it(jobs, tmp_path):
+    "The process of a sweep that was killed, another run of the notebook, a sweep that began at the same moment."
+    folder, job = tmp_path/'s', job_of(f'{jobs}:timed')
+    old = subprocess.Popen([sys.executable, '-c', 'import json, sys; from llmbench.index import this_process; print(json.dumps(this_process()), flush=True); sys.stdin.read()'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    record = dict(status='running', **json.loads(old.stdout.readline()))
+    first, second = (folder/'points'/point_id(job, dict(k=k))/'run.json' for k in (1, 2))
+    write_json(first, record)
+    def end(): until(second.exists); old.communicate()
+    ending = threading.Thread(target=end)
+    ending.start()
+    s = go(f'{jobs}:timed', dict(k=[1, 2]), folder)
+    ending.join()
+    began = {p['parameters']['k']: p['attempts'][0]['started'] for p in s.points()}
+    assert s.counts()=={'done': 2} and began[2]<began[1]
+    book, live = notebook(tmp_path/'job.ipynb', '1'), dict(kind='notebook', notebook='job', **record)
+    write_json(tmp_path/'p'/'run.json', live)
+    with lock_file(tmp_path/'p'/'.lock'): ended = do_point(dict(job=job_of(book), params={}, folder=str(tmp_path/'p')))
+    assert 'is in use' in ended['error'] and fault_of(ended)=='machine' and read_json(tmp_path/'p'/'run.json')==live
+    with lock_file(folder/'.lock'), pytest.raises(FileExistsError, match='another sweep has just begun'): go(f'{jobs}:timed', dict(k=[1, 2]), folder)
+
+
+def test_another_programs_sweep_stays_as_it_is(jobs, tmp_path, monkeypatch):
+    for name, text in dict(foreign='{"method": "bayes"}', list='[1]', torn='{"kind').items(): (tmp_path/name).mkdir(); (tmp_path/name/'sweep.json').write_text(text)
+    with pytest.raises(FileNotFoundError, match='written by another program'): Sweep(tmp_path/'foreign')
+    for name, error in dict(foreign=FileNotFoundError, list=ValueError, torn=ValueError).items():
+        with pytest.raises(error, match=f'{name}/sweep.json'): go(f'{jobs}:square', dict(x=[1]), tmp_path/name)
+    assert (tmp_path/'foreign'/'sweep.json').read_text()=='{"method": "bayes"}' and {s.folder.name for s in find_sweeps(tmp_path)}=={'list', 'torn'}
+    closed = []
+    monkeypatch.setattr(Here, 'close', lambda self: closed.append(self))
+    monkeypatch.setattr('llmbench.sweep._Scheduler', lambda **kw: 1/0)
+    with pytest.raises(ZeroDivisionError): go(f'{jobs}:square', dict(x=[1]), tmp_path/'s')
+    assert len(closed)==1                                                     # the place of a sweep that could not be begun
+
+
 # --- rules
 
 def test_rules_stop_points_and_spare_the_best(jobs, tmp_path):
@@ -269,6 +351,7 @@ def test_the_same_sweep_elsewhere(where, jobs, tmp_path, place_of):
 
 @pytest.mark.skipif(not os.environ.get('LLMBENCH_SLOW'), reason='three seconds, the import of Ray; LLMBENCH_SLOW=1 runs it')
 def test_a_ray_that_does_not_start_says_for_whom(tmp_path):
+    with pytest.raises(ValueError, match="asks for 99 GPU"): clusters.find('ray')(tmp_path, [None], dict(num_gpus=99))
     with pytest.raises(OSError, match="where='ray': Ray did not start in 3 tries.*adress"): clusters.find('ray')(tmp_path, [None], dict(adress='auto'))
 
 
@@ -307,6 +390,20 @@ def test_the_same_sweep_on_slurm(jobs, tmp_path):
     assert len({p['attempts'][0]['started']//10 for p in s.points()})<=2      # one array
 
 
+def test_the_ssh_script_sees_a_run_that_ends_at_once(tmp_path):
+    "A stand-in for llmbench on the other machine, which is a shell of this one."
+    for name, text in dict(wire='[ "$1" = -n ] && shift\nshift\nHOME="$THERE" exec sh -c "$*"', llmbench='echo "called $2"\n[ "$2" = bad ] && { echo "no parameter called lrr"; exit 2; }\nmkdir -p "$6"; echo "{\\"pid\\": $$}" > "$6/run.json"; sleep 5').items(): script(tmp_path/name, text)
+    (tmp_path/'points').mkdir()
+    (tmp_path/'points'/'a.yaml').write_text('')
+    (tmp_path/'hosts').write_text('alpha\n')
+    env = {**os.environ, 'SSH': str(tmp_path/'wire'), 'THERE': str(tmp_path), 'HOME_THERE': '~/over there', 'BIN': str(tmp_path), 'OUT': str(tmp_path/'out')}
+    call = lambda job: subprocess.run(['bash', STATIC/'ssh_runs.sh', 'start', job, 'points', 'hosts'], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    bad, good = call('bad'), call('good')
+    assert bad.returncode==1 and 'could not start' in bad.stderr and 'no parameter called lrr' in bad.stderr and not bad.stdout
+    assert good.returncode==0 and 'alpha: started' in good.stdout, good.stderr
+    assert (tmp_path/'out'/'a.log').read_text().splitlines()==['called bad', 'no parameter called lrr', 'called good'] and (tmp_path/'over there').is_dir()
+
+
 def test_where_slurm_is_not_that_is_said(jobs, tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', str(tmp_path))
     with pytest.raises(OSError, match="local-submitit"): go(f'{jobs}:square', dict(x=[1]), tmp_path/'s', where='slurm')
@@ -343,6 +440,13 @@ def test_a_sweep_of_another_machine_is_dead_without_a_sign_of_life(tmp_path):
     _alone(tmp_path)
 
 
+@pytest.mark.parametrize('given', [dict(n='8'), dict(n=2.5), dict(n=True), dict(at_once='2'), dict(at_once=0), dict(retries='two'), dict(pause='10'), dict(pause=float('nan')), dict(patience=None), dict(look='1'), dict(devices='foo'), dict(devices=3),
+    dict(higher='no'), dict(again='yes'), dict(quiet=1), dict(seed='a'), dict(fixed=['y=1']), dict(stop=5), dict(goal=1), dict(how=3), dict(where=None)], ids=str)
+def test_a_value_that_cannot_be_meant_names_its_parameter(given, jobs, tmp_path):
+    with pytest.raises(ValueError, match=rf'\b{next(iter(given))}='): go(f'{jobs}:square', dict(x=[1, 2]), tmp_path/'s', **given)
+    assert not (tmp_path/'s').exists()
+
+
 def test_options_of_a_place_are_checked(jobs, tmp_path):
     with pytest.raises(ValueError, match='slurm_partition'): go(f'{jobs}:square', dict(x=[1]), tmp_path/'s', slurm_partition='gpu')
     with pytest.raises(ValueError, match='sign of life every 15 s'): go(f'{jobs}:square', dict(x=[1]), tmp_path/'s', patience=5.)
@@ -374,7 +478,18 @@ def test_points_keep_their_names(jobs):
     assert point_id(job, dict(x=1))!=point_id(job_of(f'{jobs}:bug'), dict(x=1))
 
 
+def test_a_result_that_was_not_finite_is_not_called_missing():
+    said = lambda goal, **results: _Scheduler.lacking(SimpleNamespace(goal=goal), dict(results=results), None)
+    assert said(None, loss=None, steps=3)==said('loss', loss=None)==said(None, loss=None)=='loss was not finite' and said('los', loss=1.).startswith("there is no 'los'") and said(None)==''
+
+
+def failed(error): return dict(status='failed', cause='error', error=error)
+
+
 @pytest.mark.parametrize('record, whose', [
+    (failed('RuntimeError: CUDA error: an illegal memory access was encountered'), 'code'), (failed('RuntimeError: CUDA error: misaligned address'), 'code'), (failed("ValueError: the name 'x' is in use"), 'code'),
+    (failed('FileExistsError: a is in use: process 3 runs b there'), 'machine'), (failed('OSError: [Errno 98] Address already in use'), 'machine'), (failed('RuntimeError: NCCL error: unhandled system error'), 'machine'),
+    (failed('OSError: [Errno 5] Input/output error'), 'machine'), (failed('ConnectionError: [Errno 111] Connection refused'), 'machine'), (failed('ConnectionError: Temporary failure in name resolution'), 'machine'),
     (dict(status='failed', cause='SIGKILL', error='DeadKernelError: the kernel was killed by SIGKILL'), 'machine'), (dict(status='failed', cause='SIGSEGV', error='DeadKernelError: ...'), 'code'),
     (dict(status='failed', cause='exit 3', error='DeadKernelError: the kernel ended by itself with code 3'), 'code'), (dict(status='failed', cause='out of memory', error='cell 2: x'), 'machine'),
     (dict(status='failed', cause='error', error='cell 2: ValueError: x'), 'code'), (dict(status='stopped'), 'machine'), ({}, 'machine'), (dict(status='done'), '')])

@@ -20,7 +20,10 @@ mapfile -t hosts < <(grep -v '^[[:space:]]*\(#\|$\)' "$hosts_file")
 [ "${#files[@]}" -gt 0 ] || { echo "no .yaml files in $points" >&2; exit 2; }
 [ "${#hosts[@]}" -ge "${#files[@]}" ] || { echo "${#files[@]} files of parameters, but only ${#hosts[@]} hosts in $hosts_file" >&2; exit 2; }
 
-printf -v home '%q' "$HOME_THERE"
+case $HOME_THERE in
+  '~/'*) printf -v home '%q' "${HOME_THERE#??}"; home="~/$home" ;;             # the home of the other machine
+  *) printf -v home '%q' "$HOME_THERE" ;;
+esac
 printf -v bin '%q' "$BIN/llmbench"
 book=$job
 if [ -f "$job" ]; then book=$OUT/$(basename "$job"); fi
@@ -32,13 +35,19 @@ for k in "${!files[@]}"; do
   printf -v there '%q' "$OUT/$name"
   case $what in
     start)
-      if ! { "$SSH" "$host" "mkdir -p $home/$there && cat > $home/$there.yaml" < "${files[k]}" &&
-             { [ ! -f "$job" ] || "$SSH" "$host" "cat > $home/$book_there" < "$job"; } &&
+      # a run is there when its record names its process: one that ends before (a misspelt parameter, a folder in use) has not started
+      if ! { "$SSH" "$host" "mkdir -p $home && cd $home && mkdir -p $there && cat > $there.yaml" < "${files[k]}" &&
+             { [ ! -f "$job" ] || "$SSH" "$host" "cd $home && cat > $book_there" < "$job"; } &&
              "$SSH" -n "$host" "cd $home || exit 1
                [ -x $bin ] || { echo there is no program $bin in $home >&2; exit 1; }
-               nohup $bin run $book_there -f $there.yaml -o $there > $there.log 2>&1 < /dev/null &
-               sleep 1
-               kill -0 \$! 2> /dev/null || wait \$! || { tail -n 5 $there.log >&2; exit 1; }"; }; then
+               nohup $bin run $book_there -f $there.yaml -o $there >> $there.log 2>&1 < /dev/null &
+               run=\$! k=0
+               while [ \$k -lt 60 ] && kill -0 \$run 2> /dev/null; do
+                 grep -q '\"pid\": '\$run'\\b' $there/run.json 2> /dev/null && exit 0
+                 sleep 1
+                 k=\$((k+1))
+               done
+               kill -0 \$run 2> /dev/null || wait \$run || { tail -n 5 $there.log >&2; exit 1; }"; }; then
         echo "$host: could not start $OUT/$name" >&2
         failed=1
       else echo "$host: started $OUT/$name"; fi ;;
@@ -46,7 +55,7 @@ for k in "${!files[@]}"; do
       "$SSH" -n "$host" "cd $home && $bin ls $there" || failed=1 ;;
     fetch)
       mkdir -p "$OUT/$name"
-      "$SSH" -n "$host" "tar -C $home/$there -cf - --exclude=checkpoints ." | tar -C "$OUT/$name" -xf - || failed=1 ;;
+      "$SSH" -n "$host" "cd $home && tar -C $there -cf - --exclude=checkpoints ." | tar -C "$OUT/$name" -xf - || failed=1 ;;
     *) echo "$usage" >&2; exit 2 ;;
   esac
 done
