@@ -199,7 +199,7 @@ def _results(record):
 
 _UNSAID = 'not said'
 
-def _moved(a, b)->list: # of dicts: name, was, now, by (relative; None where it is not a number)
+def _moved(a, b)->list: # of dicts: name, was, now, by (relative; None where no tolerance applies)
     (x, y), out = (_leaves(r) if r else {} for r in map(_results, (a, b))), []
     number = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool)
     for k in dict.fromkeys([*x, *y]):
@@ -247,12 +247,13 @@ class RunDifference:
     def same(self): return self.status!='different'
 
     def __str__(self):
-        n, far = len(self.moved), _far(self.moved, self.tolerance)
-        lines = [self.status+(f': {self.error}' if self.error else f": {n} value{'s'*(n!=1)} moved"+(f', {len(far)} by more than {self.tolerance:g}' if self.tolerance else '') if n else '')]
-        lines += [f"  {m['name']}: {_short(m['was'])} -> {_short(m['now'])}"+(f" ({m['by']:.2g})" if m['by'] is not None else '') for m in self.moved[:20]]+([f'  ... and {n-20} more'] if n>20 else [])
-        lines += [_HEADS.get(k, f'{k} changed:')+'\n'+'\n'.join(f'  {s}' for s in v[:12])+(f'\n  ... and {len(v)-12} more' if len(v)>12 else '') for k,v in self.changed.items()]
-        if self.steps: lines.append(f"steps that came out differently: {', '.join(self.steps[:8])}"+(f' and {len(self.steps)-8} more' if len(self.steps)>8 else ''))
-        if self.status=='different' and not self.error and not self.changed.keys()-_HEADS.keys(): lines.append('nothing that was recorded changed: something is drawn without a seed, depends on the time or on the order of threads, or reads what `used` was not told of')
+        n, beyond = len(self.moved), f', {len(_far(self.moved, self.tolerance))} by more than {self.tolerance:g}' if self.tolerance else ''
+        what = self.error or (f"{n} value{'s'*(n!=1)} moved{beyond}" if n else '')
+        lines = [f'{self.status}: {what}' if what else self.status, *_listed(map(_sentence, self.moved), 20)]
+        for kind,found in self.changed.items(): lines += [_HEADS.get(kind, f'{kind} changed:'), *_listed(found, 12)]
+        if self.steps: lines += ['steps that came out differently:', *_listed(self.steps, 8)]
+        if self.status=='different' and not self.error and not self.changed.keys()-_HEADS.keys():
+            lines.append('nothing that was recorded changed: something is drawn without a seed, depends on the time or on the order of threads, or reads what `used` was not told of')
         return '\n'.join(lines)
     __repr__ = __str__
 
@@ -260,11 +261,18 @@ _HEADS = dict(place='done in another place:', unknown='not compared:') # kinds t
 
 def _short(v): return (t if len(t := str(v))<=80 else t[:77]+'...').replace('\n', ' / ')
 
+def _sentence(m): return f"{m['name']}: {_short(m['was'])} -> {_short(m['now'])}"+(f" ({m['by']:.2g})" if m['by'] is not None else '')
+
+def _listed(sentences, most):
+    "Lines, of which some are enough."
+    lines = [f'  {s}' for s in sentences]
+    return lines[:most]+[f'  ... and {len(lines)-most} more']*(len(lines)>most)
+
 def _compared(a, b, tolerance, changed=None, error=None):
     moved = [m for m in _moved(a, b) if not error or _UNSAID not in (m['was'], m['now'])] # of a run that broke off: what both came to
     if not moved and not error and a.get('digest') and b.get('digest') and a['digest']!=b['digest']: moved = [dict(name='digest', was=a['digest'], now=b['digest'], by=None)]
     status = 'different' if error or _far(moved, tolerance) else 'within tolerance' if moved else 'identical'
-    steps = [k for k in {**(a.get('made') or {}), **(b.get('made') or {})} if (a.get('made') or {}).get(k)!=(b.get('made') or {}).get(k)] if not error else []
+    steps = _moved_keys(a.get('made'), b.get('made'), lambda k,*_: k) if not error else []
     return RunDifference(status, _changes(a, b) if changed is None else changed, moved, steps, error, tolerance)
 
 def diff(a, b, tolerance:float=0.)->RunDifference: # folders of two runs
@@ -290,9 +298,9 @@ def _places(record)->list:
     gone = [f"the notebook {notebook} is not here: its executed copy in {record['folder']} is taken"]*(bool(notebook) and not Path(notebook).is_file())
     return gone+[f'the directory {cwd}, in which it worked, is not here: relative paths are seen from {Path.cwd()}']*(bool(cwd) and cwd_of(record) is None)
 
-def done_again(record, what)->dict: # what: 'resume' or 'replay'
-    "For `run_notebook`, where a run is to be done again: where, and under which settings; says what is not here any more."
-    for why in (places := _places(record)): warnings.warn(f'{what}: {why}', stacklevel=3)
+def done_again(record)->dict: # cwd, env and facts for `run_notebook`
+    "Where and under which settings a run is done again, as it was; warns of what is not here any more."
+    for why in (places := _places(record)): warnings.warn(why, stacklevel=3)
     return dict(cwd=cwd_of(record), env=_same_settings(record), facts=dict(place=places) if places else {})
 
 def _values(record):
@@ -385,6 +393,6 @@ def replay(
     changes = check_parameters(notebook_of(first), changes)
     if not changes and out is None: raise ValueError('replay: nothing is to be different; give parameters, like lr=3e-4, or another folder')
     _elsewhere(run, out, 'replay')
-    again = done_again(first, 'replay')
+    again = done_again(first)
     again['facts'] |= dict(replays=str(Path(run).absolute()), given=sorted({*first.get('given', []), *changes}))
     return run_notebook(notebook_of(first), given_again(first, changes), out or _beside(first, changes), log, price_per_hour, **again)

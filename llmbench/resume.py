@@ -23,6 +23,6 @@ def resume(
     first = run_record(run)
     if first['status']=='done': return first
     if first['status']=='running': raise FileExistsError(f"{run} is running (process {first['pid']} on {first['host']}); wait for it or stop it first")
-    again = done_again(first, 'resume')
+    again = done_again(first)
     again['facts'] |= dict(given=first.get('given', []))
     return run_notebook(notebook_of(first), given_again(first, params), Path(run), log, price_per_hour, restore=True, keep=keep, **again)
