@@ -6,7 +6,7 @@
 __all__ = ['BYTES', 'ITEMS', 'Unkept', 'Walk', 'encode', 'decode', 'value_hash', 'save_values', 'load_values']
 
 # %% ../nbs/58a_values.ipynb #5aa00003
-import base64, dataclasses, datetime, hashlib, importlib, io, json, math, random, re, types
+import base64, contextlib, dataclasses, datetime, hashlib, importlib, io, json, math, random, re, types
 from collections import Counter, OrderedDict, deque
 from pathlib import Path
 
@@ -21,8 +21,9 @@ class Unkept(TypeError):
 BYTES, ITEMS = 2**25, 50_000 # of one cell's values that are written down; values in lists, dicts and sets that are looked at before every cell (70 ms)
 
 class Walk:
-    "What `encode` has seen: containers by identity, arrays, and how much is left."
-    def __init__(self, left=BYTES, check=None, items=math.inf): self.ids, self.arrays, self.left, self.check, self.items = {}, [], left, check, items
+    "What `encode` has seen: containers by identity; (array, the array or table it belongs to); (tuple or dataclass, first and last of what it holds in `ids`); and how much is left."
+    def __init__(self, left=BYTES, check=None, items=math.inf):
+        self.ids, self.arrays, self.holders, self.left, self.check, self.items = {}, [], [], left, check, items
 
     def enter(self, x, size, items=0):
         if id(x) in self.ids: raise Unkept(f'a {type(x).__name__} that stands in two places')
@@ -30,6 +31,15 @@ class Walk:
         self.pay(size, items)
 
     def hold(self, x, size=8): self.enter(x, size*len(x), len(x)) # a container
+
+    def hold_still(self, x, size=8): self.pay(size*len(x), len(x)) # one that cannot be changed
+
+    @contextlib.contextmanager
+    def holding(self, x):
+        "`x` cannot be changed, but what it holds may."
+        first = len(self.ids)
+        yield
+        if len(self.ids)>first: self.holders.append((x, first, len(self.ids)))
 
     def pay(self, size, items=0):
         self.left, self.items = self.left-size, self.items-items
@@ -44,7 +54,9 @@ def encode(x, put, walk): # put: (kind, value) -> JSON of where it is
     if t is float: return x if math.isfinite(x) else {'$': 'float', 'v': repr(x)}
     deep = lambda v: encode(v, put, walk)
     if t is list: walk.hold(x); return [deep(v) for v in x]
-    if t is tuple: walk.pay(8*len(x), len(x)); return {'$': 'tuple', 'v': [deep(v) for v in x]}
+    if t is tuple:
+        walk.pay(8*len(x), len(x))
+        with walk.holding(x): return {'$': 'tuple', 'v': [deep(v) for v in x]}
     if t is dict:
         walk.hold(x, 16)
         if all(type(k) is str for k in x) and '$' not in x: return {k: deep(v) for k,v in x.items()}
@@ -86,7 +98,8 @@ def _noted(x, put, walk, kind):
     if kind=='table': walk.pay(0, sum(c.dtype.kind not in 'biufcMm' for _,c in (x.items() if hasattr(x, 'columns') else [(0, x)]))*len(x)//2) # texts
     walk.enter(x, getattr(x, 'nbytes', 0) if kind!='table' else int(x.memory_usage(deep=True).sum()) if hasattr(x, 'columns') else int(x.memory_usage(deep=True)))
     if walk.check: walk.check(_texts_in(x))
-    if kind=='array': walk.arrays.append(x)
+    if kind=='array': walk.arrays.append((x, x))
+    else: walk.arrays += [(c.to_numpy(), x) for _,c in (x.items() if hasattr(x, 'columns') else [(0, x)]) if isinstance(c.dtype, np.dtype)]
     return put(kind, x)
 
 def _corpus(x, put, walk):
@@ -96,7 +109,8 @@ def _corpus(x, put, walk):
 def _fields(x, put, walk):
     fields = dataclasses.fields(x)
     if not all(f.init for f in fields): raise Unkept(f'{type(x).__qualname__}: a field that is computed')
-    return [type(x).__module__, type(x).__qualname__, {f.name: encode(getattr(x, f.name), put, walk) for f in fields}]
+    if not x.__dataclass_params__.frozen: walk.enter(x, 0)
+    with walk.holding(x): return [type(x).__module__, type(x).__qualname__, {f.name: encode(getattr(x, f.name), put, walk) for f in fields}]
 
 def _generator(v, get):
     g = np.random.Generator(getattr(np.random, v['bit_generator'])())
@@ -131,7 +145,7 @@ _KINDS = dict(
     float=(lambda x,t: False, None, lambda v,get: float(v)),
     tuple=(lambda x,t: False, None, lambda v,get: tuple(decode(i, get) for i in v)),
     dict=(lambda x,t: False, None, lambda v,get: {decode(k, get): decode(i, get) for k,i in v}),
-    set=(lambda x,t: t in (set, frozenset), lambda x,put,walk: (walk.pay(8*len(x), len(x)), [type(x).__name__, [encode(i, put, walk) for i in x]])[1], # in the order in which a loop meets them
+    set=(lambda x,t: t in (set, frozenset), lambda x,put,walk: ((walk.hold if type(x) is set else walk.hold_still)(x), [type(x).__name__, [encode(i, put, walk) for i in x]])[1], # in the order in which a loop meets them
          lambda v,get: dict(set=set, frozenset=frozenset)[v[0]](decode(i, get) for i in v[1])),
     bytes=(lambda x,t: t is bytes, lambda x,put,walk: (walk.pay(len(x)), walk.check and walk.check(x.decode(errors='replace')), base64.b64encode(x).decode())[2], lambda v,get: base64.b64decode(v)),
     closed=(lambda x,t: isinstance(x, io.IOBase) and x.closed, lambda x,put,walk: 'a closed file', _closed),
@@ -155,7 +169,7 @@ _KINDS = dict(
     corpus=(_is('llmbench', 'Corpus'), _corpus, lambda v,get: get(v)),
     tokens=(_is('llmbench', 'Tokens'), lambda x,put,walk: [str(x.folder), x.fingerprint], _tokens),
     run=(_is('llmbench', 'Run'), lambda x,put,walk: [str(x.folder), encode(x.record, put, Walk())], _training_run),
-    tokenizer=(_is('tokenizers', 'Tokenizer'), lambda x,put,walk: encode(x.to_str(), put, walk), lambda v,get: _whole_type('tokenizers', 'Tokenizer').from_str(v)),
+    tokenizer=(_is('tokenizers', 'Tokenizer'), lambda x,put,walk: (walk.enter(x, 0), encode(x.to_str(), put, walk))[1], lambda v,get: _whole_type('tokenizers', 'Tokenizer').from_str(v)),
     figure=(_is('plotly', 'Figure'), lambda x,put,walk: (walk.enter(x, 0), encode(x.to_json(), put, walk))[1], lambda v,get: _whole_type('plotly.io', 'from_json')(v)),
     value=(lambda x,t: dataclasses.is_dataclass(x) and t.__module__.startswith('llmbench.'), _fields, lambda v,get: _whole_type(*v[:2])(**{k: decode(i, get) for k,i in v[2].items()})),
 )
