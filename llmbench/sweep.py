@@ -159,6 +159,8 @@ def _written(path):
     "When a file was written last, in ns; None if it is not there (any more)."
     with contextlib.suppress(FileNotFoundError): return path.stat().st_mtime_ns
 
+_HELD = 'still done by the process of a sweep that was killed'
+
 def _last(folder): return read_json(folder/'run.json') if (folder/'run.json').exists() else {}
 
 @dataclass(eq=False, kw_only=True)
@@ -219,7 +221,7 @@ class _Scheduler:
         now = time.time()
         for p in self.waiting:
             if p.due>now: continue
-            if _works(p.folder): p.due = now+.5; continue                     # the process of a sweep that was killed has not ended yet
+            if _works(p.folder): p.due, p.reason = now+.5, _HELD; continue    # its process hears that nobody listens any more, and ends
             self.waiting.remove(p)
             return p
         while self.search is not None and (found := self.search.ask()) is not None:
@@ -394,7 +396,8 @@ class _Board(Live):
 
     def note(self, s):
         bad, cut = sum(p.status=='failed' for p in s.ended), sum(p.status=='pruned' for p in s.ended)
-        return ', '.join(w for n,w in ((len(s.running), f'{len(s.running)} running'), (bad, f'{bad} failed'), (cut, f'{cut} stopped early')) if n)
+        held = sum(p.reason==_HELD for p in s.waiting)
+        return ', '.join(w for n,w in ((len(s.running), f'{len(s.running)} running'), (held, f'{held} {_HELD}'), (bad, f'{bad} failed'), (cut, f'{cut} stopped early')) if n)
 
     def doing(self, p):
         said = ''

@@ -351,8 +351,22 @@ def test_the_same_sweep_elsewhere(where, jobs, tmp_path, place_of):
 
 @pytest.mark.skipif(not os.environ.get('LLMBENCH_SLOW'), reason='three seconds, the import of Ray; LLMBENCH_SLOW=1 runs it')
 def test_a_ray_that_does_not_start_says_for_whom(tmp_path):
-    with pytest.raises(ValueError, match="asks for 99 GPU"): clusters.find('ray')(tmp_path, [None], dict(num_gpus=99))
     with pytest.raises(OSError, match="where='ray': Ray did not start in 3 tries.*adress"): clusters.find('ray')(tmp_path, [None], dict(adress='auto'))
+
+
+def test_what_ray_would_wait_for_without_end_is_said(jobs, tmp_path, monkeypatch):
+    "A stand-in for a Ray with two cores."
+    ended = []
+    ray = SimpleNamespace(is_initialized=lambda: False, cluster_resources=lambda: dict(CPU=2.), remote=lambda **kw: lambda fn: fn, shutdown=lambda: ended.append(1))
+    monkeypatch.setattr('llmbench.clusters.need', lambda name, **kw: ray)
+    monkeypatch.setattr('llmbench.scale.start_ray', lambda how, **kw: None)
+    with pytest.raises(ValueError, match=r'asks for 1 GPU \(there are 0\)'): go(f'{jobs}:square', dict(x=[1]), tmp_path/'s', where='ray', num_gpus=1)
+    assert ended and not (tmp_path/'s'/'sweep.json').exists()
+    with pytest.warns(UserWarning, match='until a machine that has it joins'): clusters.find('ray')(tmp_path, [None], dict(num_gpus=1, address='auto'))
+    with pytest.raises(ValueError, match="GPU='one' must be a number"): clusters.find('ray')(tmp_path, [None], dict(num_gpus='one'))
+    def interrupted(how, **kw): raise KeyboardInterrupt
+    monkeypatch.setattr('llmbench.scale.start_ray', interrupted)
+    with pytest.raises(KeyboardInterrupt, match='stopped before its first point'): go(f'{jobs}:square', dict(x=[1]), tmp_path/'s', where='ray')
 
 
 @pytest.mark.parametrize('kind, how', [('function', 'cancel'), ('notebook', 'signal')])
