@@ -139,7 +139,9 @@ class _Working(Execution):
         "What the processes of the kernel have, also those whose parent is gone, and those that were waited for."
         import psutil
         with contextlib.suppress(AttributeError, psutil.NoSuchProcess):
-            if self.client.process.poll() is None: self.seen |= {kernel := psutil.Process(self.client.process.pid), *kernel.children(recursive=True)} # later its number may be another's
+            if self.client.process.poll() is None:                   # later its number may be another's
+                kernel = psutil.Process(self.client.process.pid)
+                self.seen |= {kernel, *kernel.children(recursive=True)}
         memory, taken = 0, 0.
         for p in list(self.seen):
             try: memory, taken = memory+p.memory_info().rss, taken+sum(p.cpu_times()[:4])
@@ -309,7 +311,7 @@ def _as_json(x):
     return {k: _as_json(v) for k,v in x.items()} if isinstance(x, dict) else x if isinstance(x, float) else plain(x)
 
 def folder_for(path, out, params)->Path: # of the notebook; what was asked for, or None; parameter -> value
-    "Where the results go: the folder asked for, the parameter `out`, or runs/<name>; where that holds the finished run of another notebook or with other parameters, runs/<name>-2 and so on. Two that differ are refused."
+    "Where the results go: what was asked for, by `out` or a parameter of that name (two that differ are refused), or runs/<name>, -2, -3, ...: the first without a finished run of another notebook or with other parameters."
     said = dict(params).get('out')
     if out and said and Path(out).absolute()!=Path(said).absolute(): raise ValueError(f"{path.stem}: two folders for the results, {out} and the parameter out={said}; give one")
     if out or said: return Path(out or said).absolute()

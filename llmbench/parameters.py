@@ -77,7 +77,7 @@ def _annotation(node): return node.value if isinstance(node, ast.Constant) and i
 _INTERVAL, _CHOICE = re.compile(r'[\[(]\s*[-+\w.]+\s*,\s*[-+\w.]+\s*[\])]$'), re.compile(r'\{[^{}]+\}$')
 
 def _range(help, default):
-    "The interval or the choices at the end of a comment, as text; '' if there are none: one choice, or a range that the default is not in, is something that the words tell, like {i} in the name of a file."
+    "The interval or the choices at the end of a comment, as text; '' if there are none. One choice, or a range that the default is not in, only belongs to the words: 'part {i}'."
     m = _CHOICE.search(help) or _INTERVAL.search(help)
     if not m or (',' not in m[0] if m[0][0]=='{' else any(_number(x) is None for x in m[0][1:-1].split(','))): return ''
     try: _all_within('', default, m[0])

@@ -158,7 +158,8 @@ def _like(name, text, default):
     if kind is str: return text
     try: x = ast.literal_eval({'true': 'True', 'false': 'False'}.get(text.lower(), text))
     except (ValueError, SyntaxError): x = text
-    if kind is int and isinstance(x, float) and x.is_integer() or kind is float and type(x) is int or kind is bool and x in (0, 1) or kind in (list, tuple) and isinstance(x, (list, tuple)): x = kind(x) # 2e9 tokens
+    fits = {int: isinstance(x, float) and x.is_integer(), float: type(x) is int, bool: x in (0, 1), list: isinstance(x, tuple), tuple: isinstance(x, list)} # 2e9 tokens
+    if fits.get(kind): x = kind(x)
     if default is not None and type(x) is not kind: raise ValueError(f"parameter {name}={text!r}: the notebook has {default!r} there, which is of another kind")
     return x
 
