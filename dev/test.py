@@ -41,7 +41,7 @@ def tree():
     return set(subprocess.run(['git', 'status', '--porcelain', '-uall'], cwd=ROOT, capture_output=True, text=True).stdout.splitlines())
 
 # pages of the site that are run for it: plots, tables, formulas, a live widget, two live screens, Chinese, a tutorial; the others are built without outputs
-PAGES = ['index', 'guide/core', 'guide/show', 'guide/corpus', 'guide/mixture', 'guide/laws', 'guide/report', 'guide/studio', 'guide/look', 'guide/dashboard', 'ext/mixer_unimax', 'tutorials/mixing_studio']
+PAGES = ['index', 'guide/core', 'guide/show', 'guide/corpus', 'guide/mixture', 'guide/laws', 'guide/report', 'guide/studio', 'guide/look', 'guide/dashboard', 'guide/cli', 'ext/mixer_unimax', 'tutorials/mixing_studio']
 SLOW = 'spam', 'reading', 'matching', 'translation', 'domain_text', 'dialogue' # tutorials that run with LLMBENCH_SLOW=1: half a minute each, like their three sisters
 
 def skipped(docs):

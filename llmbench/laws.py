@@ -360,7 +360,7 @@ def read_runs(
 ):               # DataFrames (R,K) and (R,M)
     "A table of runs from a file."
     import pandas as pd
-    t = pd.read_csv(path, float_precision='round_trip')
+    t = pd.read_csv(path)
     t = t[[c for c in t if c not in skip and not c.startswith('Unnamed')]]
     for c in losses or []:
         if c not in t: raise ValueError(f"{path}: {did_you_mean('column', c, t.columns)}")

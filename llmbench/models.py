@@ -175,7 +175,7 @@ def estimate_table(
                  ('weights', 'gradients', 'optimizer', 'activations')}, memory=size_text(e['training_bytes'], 'B'), compute=size_text(e['flops'], 'FLOP'))
     row = lambda tag, values: '<tr>'+''.join(f'<{tag} class="num">{esc(v)}</{tag}>' for v in values)+'</tr>'
     text = f"{spec_of(recipe.model)[0]}, size {recipe.size}: {cells['parameters']} parameters, {cells['memory']} to train ({cells['activations']} of it activations), {cells['compute']} for {cells['tokens']} tokens"
-    return _Estimate(f'<div class="scroll"><table><caption>{esc(text)}</caption><thead>{row("th", cells)}</thead><tbody>{row("td", cells.values())}</tbody></table></div>', text)
+    return _Estimate(f'<div class="scroll"><table><caption style="text-align:left">{esc(text)}</caption><thead>{row("th", cells)}</thead><tbody>{row("td", cells.values())}</tbody></table></div>', text)
 
 class _Estimate(Html):
     "Html with a line of text for terminals."

@@ -157,9 +157,9 @@ def painted(
     status,  # whose colour it gets; one that is not known has none
     out=None # where it goes; None: standard output
 )->str:
-    "Text in the colour of a status on a terminal; plain elsewhere, and where NO_COLOR is set."
+    "Text in the colour of a status on a terminal; plain elsewhere, where NO_COLOR is set and where the terminal is dumb."
     color = _COLORS.get(status)
-    return f'\033[{color}m{text}\033[0m' if color and (out or sys.stdout).isatty() and not os.environ.get('NO_COLOR') else text
+    return f'\033[{color}m{text}\033[0m' if color and (out or sys.stdout).isatty() and not os.environ.get('NO_COLOR') and os.environ.get('TERM')!='dumb' else text
 
 class Live:
     "A progress bar with an optional figure: drawn in place in a notebook, a line in a terminal."
