@@ -21,7 +21,7 @@ mapfile -t hosts < <(grep -v '^[[:space:]]*\(#\|$\)' "$hosts_file")
 [ "${#hosts[@]}" -ge "${#files[@]}" ] || { echo "${#files[@]} files of parameters, but only ${#hosts[@]} hosts in $hosts_file" >&2; exit 2; }
 
 case $HOME_THERE in
-  '~/'*) printf -v home '%q' "${HOME_THERE#??}"; home="~/$home" ;;             # the home of the other machine
+  \~/*) printf -v home '%q' "${HOME_THERE#??}"; home=\~/$home ;;              # the home of the other machine
   *) printf -v home '%q' "$HOME_THERE" ;;
 esac
 printf -v bin '%q' "$BIN/llmbench"
