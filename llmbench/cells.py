@@ -57,9 +57,11 @@ def _simple(n):
     if isinstance(n, ast.ClassDef): return not n.decorator_list
     return not n.decorator_list and all(isinstance(d, ast.Constant) for d in [*n.args.defaults, *filter(None, n.args.kw_defaults)])
 
-_PLAIN = set('llmbench numpy pandas scipy sklearn matplotlib seaborn plotly torch IPython ipywidgets builtins random math statistics time datetime json csv pickle io os posix shutil subprocess pathlib glob tempfile zipfile tarfile gzip gc re '
-             'itertools collections heapq bisect operator copy pprint textwrap hashlib urllib asyncio'.split()) # what their calls do is done to their arguments, to files or to the shared generators, unless
-_SETS = re.compile(r'set|use(?!d\b)|enable|disable|regist|install|init|config|basicConfig|update|add|insert|append|extend|pop|remove|clear|reset|simplefilter|filterwarnings|chdir|putenv|rc\b|rcdefaults|rc_|switch|ion\b|ioff\b') # their name says so
+_PLAIN = {*'llmbench numpy pandas scipy sklearn matplotlib seaborn plotly torch IPython ipywidgets builtins random math statistics time datetime json csv pickle io os posix'.split(),
+          *'shutil subprocess pathlib glob tempfile zipfile tarfile gzip gc re itertools collections heapq bisect operator copy pprint textwrap hashlib urllib asyncio'.split()}
+# what the calls of these do is done to their arguments, to files or to the shared generators, unless their name says more:
+_SETS = re.compile(r'set|use(?!d\b)|enable|disable|regist|install|init|config|basicConfig|update|add|insert|append|extend|pop|remove|clear|reset'
+                   r'|simplefilter|filterwarnings|chdir|putenv|rc\b|rcdefaults|rc_|switch|ion\b|ioff\b')
 _SAYS = ('print', 'display', 'write', 'flush', 'sleep')
 
 def _called(v):
@@ -167,12 +169,21 @@ def _written(tree, name, x):
     held = _state(x)
     if not held: return True
     n = next(n for n in tree.body if getattr(n, 'name', '')==name or _is_lambda(n) and n.targets[0].id==name)
+    if not isinstance(n, ast.ClassDef): return all(isinstance(k, int) or k in (x.__kwdefaults__ or {}) for k,_ in held) # defaults are constants, says `_simple`
     said = {}
-    for part in getattr(n, 'body', []) if isinstance(n, ast.ClassDef) else []:
-        with contextlib.suppress(ValueError): said |= {t.id: ast.literal_eval(part.value) for t in getattr(part, 'targets', [getattr(part, 'target', None)]) if isinstance(t, ast.Name)} if isinstance(part, (ast.Assign, ast.AnnAssign)) and part.value else {}
-    return all(k in said and repr(said[k])==repr(v) or not isinstance(n, ast.ClassDef) and isinstance(k, int) or '.' in str(k) and not isinstance(v, (list, dict, set)) for k,v in held)
+    for part in n.body:
+        if not isinstance(part, (ast.Assign, ast.AnnAssign)) or not part.value: continue
+        with contextlib.suppress(ValueError):
+            value = ast.literal_eval(part.value)
+            said |= {t.id: value for t in getattr(part, 'targets', None) or [part.target] if isinstance(t, ast.Name)}
+    return all(repr(said[k])==repr(v) if k in said else '.' in k and not isinstance(v, (list, dict, set)) for k,v in held) # '.': defaults of a method
 
-_POOLS = re.compile(r'asyncio_|QueueFeeder|QueueManager|ExecutorManager|loky|resource_tracker|forkserver|compile_worker') # what libraries keep for the next time and begin again by themselves
+_POOLS = re.compile(r'loky|resource_tracker|forkserver|compile_worker') # what libraries keep for the next time and begin again by themselves
+
+def _of_user(t):
+    "True for a thread that a notebook began; libraries name those that they keep, or tell them by their class."
+    work = getattr(t, '_target', None) or getattr(t, 'function', None)
+    return (bool(re.match(r'Thread-\d', t.name)) and type(t).__name__ not in ('TMonitor', 'GarbageCollectorThread')) or '__main__' in (getattr(work, '__module__', ''), type(t).__module__)
 
 def _children():
     "Numbers of this process's children."
@@ -186,7 +197,7 @@ def _at_work(): return set(threading.enumerate()), _children(), _tasks()
 def _left_running(threads, children, tasks):
     "What a cell began and left at work: a thread, a process or a task; None if nothing."
     for t in threading.enumerate():
-        if t not in threads and t is not threading.current_thread() and not _POOLS.match(t.name) and type(t).__name__ not in ('TMonitor', 'GarbageCollectorThread'): return f'a thread ({t.name})'
+        if t not in threads and t is not threading.current_thread() and _of_user(t): return f'a thread ({t.name})'
     import psutil
     for pid in _children()-children:
         with contextlib.suppress(psutil.Error):
@@ -332,7 +343,9 @@ class Cells:
         for part in (p['tree'], *(ast.parse(self.defs[n][0]) for n in p['hashes'] if n in self.defs)):
             if where := _outside(part, self.space, self.defs): raise Unkept(f'{where} sets what is no variable of the notebook')
         now, old, body = _settings(), p['settings'], p['tree'].body
-        if len(sys.modules)>p['modules']: now['os.environ'] = {k: v for k,v in now['os.environ'].items() if k in old['os.environ']} # what an import puts there comes with the import
+        if len(sys.modules)>p['modules']:          # what an import puts there comes with the import
+            now['os.environ'] = {k: v for k,v in now['os.environ'].items() if k in old['os.environ']}
+            now['sys.path'] = [d for d in now['sys.path'] if d in old['sys.path']]
         if other := next((k for k,v in old.items() if now[k]!=v), None): raise Unkept(f"it changes {other.replace('get_', '')}")
         again = [n for n in body if isinstance(n, _DEFINES) or _is_lambda(n)]
         if odd := next((n for n in again if not _simple(n)), None): raise Unkept(f'line {odd.lineno} defines with a computed default or decorator')
