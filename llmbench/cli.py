@@ -39,7 +39,7 @@ def _opt_run(v):
     v.add_argument('name', nargs='?', metavar='NAME', help='a run notebook (`llmbench run --list` shows them), the path of an .ipynb, or an address (s3://, gs://, abs://, file://)')
     v.add_argument('-p', '--param', action='append', default=[], metavar='NAME=VALUE', help='set a parameter (repeatable)')
     v.add_argument('-f', '--file', action='append', default=[], metavar='YAML', help='parameters from a file (repeatable; -p has the last word)')
-    v.add_argument('-o', '--out', metavar='FOLDER', help='folder of the results (runs/NAME), or an address where they are put while it runs and at the end')
+    v.add_argument('-o', '--out', metavar='FOLDER', help='folder of the results (runs/NAME, or the next free number of it if a finished run of something else is there), or an address where they are put while it runs and at the end')
     _opt_price(v)
     v.add_argument('--list', action='store_true', help='show the parameters and stop')
 

@@ -33,7 +33,7 @@ class Execution:
         folder,           # of the run: output.log and what cells keep go there
         target,           # the executed notebook
         secrets:dict=(),  # parameters, of which those that look like secrets are hidden
-        env:dict=(),      # environment variables of the kernel, more than this process's
+        env:dict=(),      # environment variables of the kernel, more than this process's; None: one that it shall not have
         keep:float=1.,    # seconds from which a cell's result is kept
         cwd=None          # directory in which the kernel works; None: this one
     ):
@@ -42,7 +42,8 @@ class Execution:
         self.earlier, self.restored, self.notes, self.heading, self.done, self.total, self.held, self.source = {}, 0, [], '', 0, 1, '', ''
         self.seen, self.met, self.beside = set(), Counter(), None        # processes of the kernel; how often a source was come across; folder of the notebook
         self.progress = self.folder/'.progress'
-        self.env = {**os.environ, PROGRESS: str(self.progress), RUN_FOLDER: str(self.folder), 'PLOTLY_RENDERER': 'plotly_mimetype', 'PYTHONHASHSEED': os.environ.get('PYTHONHASHSEED') or '0', **dict(env)}
+        env = {**os.environ, PROGRESS: str(self.progress), RUN_FOLDER: str(self.folder), 'PLOTLY_RENDERER': 'plotly_mimetype', 'PYTHONHASHSEED': os.environ.get('PYTHONHASHSEED') or '0', **dict(env)}
+        self.env = {k: v for k,v in env.items() if v is not None}
         self.hide = Hide(secrets, self.env)
         self.secrets = {k: v for k,v in dict(secrets).items() if k in self.hide.names}
 

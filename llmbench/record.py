@@ -364,7 +364,8 @@ def _elsewhere(run, out, what):
 
 def _same_settings(record):
     "The settings of the first run that decide numbers; which accelerators there are depends on the machine."
-    return {k: v for k,v in (record.get('determinism') or {}).items() if k in SETTINGS and k!='CUDA_VISIBLE_DEVICES'}
+    found = record.get('determinism') or {}
+    return {k: found.get(k) for k in SETTINGS if found and k!='CUDA_VISIBLE_DEVICES'} # None: it was not set then
 
 def _beside(first, changes)->Path:
     "The folder of a replay: beside the run and named after what is different; numbered where something else is."
