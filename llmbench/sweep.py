@@ -95,7 +95,7 @@ class Sweep:
         return out
 
     def __repr__(self): return f"Sweep({str(self.folder)!r}: {self.status}; {', '.join(f'{n} {s}' for s,n in self.counts().items())})"
-    def _repr_html_(self): return Html(table_html(self.table(), repr(self)))._repr_html_()
+    def _repr_html_(self): return Html(table_html(self.table(), repr(self), 6))._repr_html_()
 
 class NoSweep(FileNotFoundError):
     "A folder with another program's sweep.json."
@@ -367,7 +367,7 @@ def _heard():
         for s,h in old.items(): signal.signal(s, h)
 
 # %% ../nbs/60e_sweep.ipynb #f51e45d9
-def _of(p): return ' '.join(f'{k}={number(v) if isinstance(v, float) else v}' for k,v in p.shown.items())
+def _of(p): return ' '.join(f'{k}={number(v, 6) if isinstance(v, float) else v}' for k,v in p.shown.items())
 
 class _Board(Live):
     "Progress of a sweep: a line, and what each slot is doing."
@@ -407,7 +407,7 @@ class _Board(Live):
     def html(self, s):
         import pandas as pd
         rows = [dict(point=p.number, status=p.status)|{_column(self.goal, k): v for k,v in p.shown.items()}|{self.goal: p.value}|dict(tries=len(p.attempts), why=p.reason) for p in [*s.running, *s.ended[::-1]][:20]]
-        return table_html(pd.DataFrame(rows)) if rows else ''
+        return table_html(pd.DataFrame(rows), digits=6) if rows else ''
 
 # %% ../nbs/60e_sweep.ipynb #677dd6be
 def sweep(
