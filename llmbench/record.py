@@ -98,9 +98,16 @@ def used(
     return every[0] if len(every)==1 else every
 
 def model_files(model)->dict: # of a run, its folder, a model's folder, a GGUF file or a name on the hub
-    "What `used` is told of a model that is read: where its weights and its tokenizer are (of a name on the hub, the name), not what was measured beside them."
+    "What `used` is told of a model that is read: where its weights and its tokenizer are (of a name on the hub, the name and the commit), not what was measured beside them."
     folder = Path(getattr(model, 'folder', model))
-    return {p.name: p for p in (folder/'model', folder/'base', folder/'adapter') if p.is_dir()} or dict(model=str(folder))
+    return {p.name: p for p in (folder/'model', folder/'base', folder/'adapter') if p.is_dir()} or dict(model=str(folder) if folder.exists() else _at_hub(str(model)))
+
+def _at_hub(name):
+    "name@commit of a model of the hub, which may be another one tomorrow; the name alone if the hub cannot be asked and nothing of it is here."
+    from huggingface_hub import hf_hub_download
+    try: there = Path(hf_hub_download(name, 'config.json'))
+    except (OSError, ValueError): return name
+    return f'{name}@{there.parent.name}' if there.parent.parent.name=='snapshots' else name
 
 def result(**values): # name -> number, text, list, dict, array, or the Path of a file (what it holds counts too)
     "Say what came out: the values go into run.json, and `verify` compares them."
