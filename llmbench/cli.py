@@ -6,11 +6,12 @@
 __all__ = ['VERBS', 'ENDS', 'BEGIN', 'parser', 'whole_line', 'main']
 
 # %% ../nbs/69_cli.ipynb #d2029760
-import argparse, contextlib, json, os, re, shlex, shutil, sys
+import argparse, contextlib, os, re, shlex, shutil, sys
 from pathlib import Path
 
-from . import __version__
-from .replies import CODES, DONE, FAILED, WRONG, Parser, as_json, columns, ended_by, pairs, plain_warnings, put_out, terminal
+from . import __version__, queries
+from .queries import difference, naming, sweep_in
+from .replies import CODES, DONE, FAILED, WRONG, Parser, as_json, ended_by, pairs, plain_warnings, put_out
 
 # %% ../nbs/69_cli.ipynb #7f40669c
 def _cmd_run(a):
@@ -55,7 +56,7 @@ def _cmd_sweep(a):
     told = _told(a.file)
     job, space = a.job or told.pop('job', None), {**told.pop('space', {}), **pairs(a.space, '-s')}
     table, fixed = a.table or told.pop('table', None), {**told.pop('fixed', {}), **pairs(a.param)}
-    with _naming(table):
+    with naming(table):
         points = table_points(fetched(table) if isinstance(table, str) else table) if table else space
     if not str(job or '').strip(): raise ValueError("sweep: name a job: llmbench sweep pretrain -s lr=1e-3,1e-4 (a run notebook, a command in quotes with {lr} in it, or module:function)")
     if not points: raise ValueError("sweep: give a space with -s NAME=VALUES, or points with --table FILE")
@@ -117,15 +118,6 @@ def _told(paths)->dict:
         else: raise LookupError(f"sweep: {did_you_mean('entry of a sweep file', k, [*_TAKES, *_KNOBS])}")
     return told
 
-@contextlib.contextmanager
-def _naming(path):
-    "What is wrong with a file, with its name: pandas says only that there are no columns."
-    try: yield
-    except ValueError as e:
-        if str(path) in str(e): raise
-        why = f'not UTF-8 text ({e.reason} at byte {e.start}); save it as UTF-8' if isinstance(e, UnicodeDecodeError) else f'no table that can be read ({str(e).strip()})'
-        raise ValueError(f'{path} is {why}') from e
-
 def _opt_sweep(v):
     v.add_argument('job', nargs='?', metavar='JOB', help='a run notebook, a command in quotes with {parameter} in it, or module:function')
     v.add_argument('-s', '--space', action='append', default=[], metavar='NAME=VALUES', help="what varies: lr=1e-3,1e-4 · size=1..8 · lr='1e-4..1e-2 log' (repeatable)")
@@ -136,145 +128,13 @@ def _opt_sweep(v):
     v.add_argument('--option', action='append', default=[], metavar='NAME=VALUE', help='of the place: slurm_partition=gpu, gpus_per_node=1, timeout_min=60, address=auto, num_gpus=1 (repeatable)')
     for option,how in _KNOBS.values(): v.add_argument(option, **how)
 
-# %% ../nbs/69_cli.ipynb #9cbbde75
-def _cmd_ls(a):
-    "list the runs and sweeps below a folder with their true status: llmbench ls runs --where \"status='done' and size=2\""
-    from llmbench.index import Index
-    from llmbench.parameters import literal
-    from llmbench.show import duration
-    if '=' in a.folder and not Path(a.folder).exists(): a.folder, a.only = 'runs', [a.folder, *a.only]
-    if bad := [o for o in a.only if '=' not in o]: raise ValueError(f"{bad[0]!r} is no condition: write NAME=VALUE, like status=done or size=2, after one folder")
-    if not Path(a.folder).is_dir() and a.folder=='runs': return '[]' if a.json else 'no runs below runs'
-    only = {k: literal(v) for k,v in pairs(a.only, '').items()}
-    rows = [] if a.where else _sweep_rows(a.folder, only)
-    try: rows += [] if only.get('kind')=='sweep' else [r|dict(run=str(Path(a.folder)/r['folder'])) for r in Index(a.folder).scan().rows(a.where, only)]
-    except LookupError:
-        if not rows: raise
-    if a.json: return as_json(rows)
-    if not rows: return _no_rows(a.folder, a.where, only)
-    return columns([[r['run'], r['status'], r['kind'] or '', r['size'] or '', f"{r['tokens']:,}" if r['tokens'] else '', _result(r), duration(r['seconds']) if r['seconds'] else ''] for r in rows],
-                   ['run', 'status', 'kind', 'size', 'tokens', 'result', 'time'])
-
-def _result(row):
-    "What a run came to; with its name, unless that is the loss."
-    from llmbench.index import came_to
-    from llmbench.show import number
-    name, value = came_to(row['record'] or {}, row['last'] or {})
-    return '' if value is None else f'{value:.4f}' if name=='loss' else f'{name} {number(value)}'
-
-def _no_rows(folder, where, only):
-    "No run is shown: is there none, or none of the kind that was asked for?"
-    from llmbench.core import did_you_mean
-    from llmbench.index import Index
-    there = _sweep_rows(folder, {})+Index(folder).rows()
-    if not there: return f'no runs below {folder}'
-    asked = ' and '.join([*([where] if where else []), *(f'{k}={v}' for k,v in only.items())])
-    hints = [did_you_mean(k, v, has) for k,v in only.items() if k in ('status', 'kind', 'name', 'host') and v not in (has := {r[k] for r in there if r[k]})]
-    return f"none of the {len(there)} runs and sweeps below {folder} has {asked}"+''.join(f'; {h}' for h in hints)
-
-def _sweep_rows(folder, only):
-    "A row a sweep that has these values, in the form of the index's."
-    from llmbench.index import COLUMNS
-    from llmbench.sweep import find_sweeps
-    rows = []
-    for s in find_sweeps(folder):
-        row = dict.fromkeys(k for k in COLUMNS if k not in ('said', 'stamp', 'changed'))|dict(run=str(s.folder), folder=os.path.relpath(s.folder, folder), kind='sweep', name=s.folder.name)
-        try: about = s.about; row |= dict(status=s.status, **{k: about.get(k) for k in ('started', 'seconds', 'host', 'pid')})
-        except (ValueError, OSError) as e: about = dict(kind='sweep'); row |= dict(status='broken', error=str(e))
-        if about.get('kind')=='sweep' and all(row[k]==v if k in row else about.get(k)==v for k,v in only.items()): rows.append(row)
-    return rows
-
-def _opt_ls(v):
-    v.add_argument('folder', nargs='?', default='runs', help='folder with runs (runs)')
-    v.add_argument('only', nargs='*', metavar='NAME=VALUE', help='only runs with this: status=done, size=2, lr=0.001')
-    v.add_argument('--where', default='', metavar='SQL', help="a condition on columns of runs: \"loss < 4 and recipe->>'lr' > 1e-3\"; on what a notebook said: \"record->>'$.results.documents' > 10\"")
-
-def _cmd_show(a):
-    "show one run or sweep: what was asked, its status, what came out: llmbench show runs/mixture_search"
-    from llmbench.index import last_values, record_of, true_status
-    folder = Path(a.folder)
-    if s := _sweep_in(folder):
-        a.code = CODES.get(s.status, DONE)
-        return as_json(dict(status=s.status, **{k: v for k,v in s.about.items() if k not in ('environment', 'status')}, best=s.best)) if a.json else _sweep_text(s)
-    record = record_of(folder)
-    facts = {k: v for k,v in record.items() if k!='environment'}|dict(status=true_status(record, folder), last=last_values(folder/'metrics.jsonl') or None)
-    a.code = CODES.get(facts['status'], DONE)
-    return as_json(facts) if a.json else json.dumps(json.loads(as_json(facts)), indent=1, ensure_ascii=False)
-
-def _sweep_in(folder):
-    "The sweep of a folder, or None: a notebook that sweeps into its own folder is a run."
-    if not (folder/'sweep.json').exists() or (folder/'run.json').exists(): return None
-    from llmbench.sweep import Sweep
-    s = Sweep(folder)
-    if s.about.get('kind')!='sweep': raise ValueError(f"{folder/'sweep.json'} was written by another program: `llmbench ls FOLDER` lists sweeps and runs below a folder")
-    return s
-
-def _sweep_text(s):
-    "A sweep and a line a point: the parameters that are not the same everywhere, what it came to, and why it ended early."
-    from llmbench.show import duration, number
-    from llmbench.sweep_report import varied
-    t, names, goal = varied(s)
-    def value(x): # of a parameter: exactly, as one would type it
-        return '' if x is None or x!=x else repr(x).removesuffix('.0') if isinstance(x, float) else str(x)
-    def row(r):
-        why = r['why'].strip().splitlines() or ['']
-        return [r['point'], r['status'], number(r[goal]), *(value(r[k]) for k in names), r['tries'], duration(r['seconds']) if r['seconds'] else '', why[0]]
-    rows = [row(r) for r in t.to_dict('records')]
-    return f'{s!r}\n'+columns(rows, ['point', 'status', goal, *names, 'tries', 'time', 'why'], terminal())
-
-def _opt_show(v): v.add_argument('folder', help='folder of a run or of a sweep')
-
-def _cmd_report(a):
-    "the report of a finished job: its summary and where the page is: llmbench report runs/mixture_search"
-    from llmbench.store import read_json
-    folder = Path(a.folder)
-    if folder.is_file(): raise NotADirectoryError(f"{folder} is a file; give the folder of a finished job or sweep")
-    if s := _sweep_in(folder):
-        from llmbench.sweep_report import report_sweep
-        report_sweep(s)
-    if not (folder/'report.json').exists(): raise FileNotFoundError(f"no report in {folder}{_instead(folder)}")
-    found = read_json(folder/'report.json')
-    if not isinstance(found, dict) or not isinstance(found.get('summary', []), list):
-        raise ValueError(f"{folder/'report.json'} is no report of a job: it must hold an object with `summary`, a list of lines")
-    return as_json(found) if a.json else '\n'.join([*map(str, found.get('summary', [])), str((folder/'report.html').absolute())])
-
-def _instead(folder):
-    "What a folder without a report holds, and what to do."
-    if not (folder/'run.json').exists(): return f"; `llmbench run mixture_search -o {folder}` makes one" if not folder.exists() or not any(folder.iterdir()) else ': it holds no run (no run.json); `llmbench ls FOLDER` lists the runs below a folder'
-    from llmbench.index import read_record, true_status
-    record = read_record(folder/'run.json')
-    status, book = true_status(record, folder), record.get('notebook')
-    if not book: return f': it holds a training ({status}); `llmbench show {folder}` shows it, `llmbench dashboard {folder}` draws it'
-    if status=='running': return f': {book} is running there'
-    if status!='done': return f': {book} is not done there ({status}); `llmbench resume {folder}` goes on with it'
-    return f": {book} is done there and writes none; see {', '.join(map(str, [folder/f'{book}.ipynb', *sorted(folder.glob('*.html'))]))}"
-
-def _opt_report(v): v.add_argument('folder', nargs='?', default='runs/mixture_search', help='folder of a finished job or sweep (runs/mixture_search)')
-
-def _cmd_dashboard(a):
-    "all runs below a folder as one page that opens offline, curves included: llmbench dashboard runs"
-    from llmbench.dashboard import save_dashboard
-    path = save_dashboard(a.folder, a.out or Path(a.folder)/'dashboard.html').absolute()
-    return as_json(dict(path=str(path))) if a.json else str(path)
-
-def _opt_dashboard(v):
-    v.add_argument('folder', nargs='?', default='runs', help='folder with runs (runs)')
-    v.add_argument('-o', '--out', metavar='FILE', help='the page (dashboard.html in that folder)')
-
 # %% ../nbs/69_cli.ipynb #8a23255e
 def _cmd_verify(a):
     "do a run again in a fresh process and compare: identical, within tolerance, or different: llmbench verify runs/mine"
     from llmbench.jobfiles import placed
     from llmbench.record import verify
     with placed(a.out) as out: d = verify(a.folder, a.tolerance, pairs(a.param), out)
-    return _difference(a, d)
-
-def _difference(a, d):
-    from llmbench.show import painted
-    a.code = DONE if d.same else FAILED
-    if a.json: return as_json(d)
-    head, *rest = str(d).split('\n')
-    return '\n'.join([painted(head, 'identical' if d.status=='identical' else 'tolerance' if d.same else 'different'), *rest])
+    return difference(a, d)
 
 def _opt_verify(v):
     v.add_argument('folder', help='folder of a finished run')
@@ -282,23 +142,13 @@ def _opt_verify(v):
     v.add_argument('-p', '--param', action='append', default=[], metavar='NAME=VALUE', help='a parameter whose value was hidden in the record (repeatable)')
     v.add_argument('-o', '--out', metavar='FOLDER', help='keep the second run here (without: it is thrown away)')
 
-def _cmd_diff(a):
-    "how two runs differ, in what went in and in what came out: llmbench diff runs/mine runs/mine-seed=1"
-    from llmbench.record import diff
-    return _difference(a, diff(a.first, a.second, a.tolerance))
-
-def _opt_diff(v):
-    v.add_argument('first', help='folder of a run')
-    v.add_argument('second', help='folder of another')
-    v.add_argument('--tolerance', type=float, default=0., metavar='X', help='relative, up to which a number counts as the same (0)')
-
 def _cmd_resume(a):
     "go on with a run that was stopped, failed or died: llmbench resume runs/mine"
     from llmbench.jobfiles import is_remote, placed
     from llmbench.resume import resume
     with placed(a.folder) as here:
         here = Path(here)
-        if s := _sweep_in(here): return _sweep_goes_on(a, here, s)
+        if s := sweep_in(here): return _sweep_goes_on(a, here, s)
         if is_remote(a.folder) and not here.exists(): raise FileNotFoundError(f"{a.folder} belongs to a run that worked in {here.absolute()}, which is not here: resume it where it ran (its mirror.json says where), the address has no kept cells and checkpoints")
         return _ended(a, resume(here, pairs(a.param), price_per_hour=a.price))
 
@@ -398,75 +248,9 @@ def _opt_data(v):
     from llmbench.data import data_parser
     data_parser(v)
 
-def _cmd_mix(a):
-    "a mixture file: its plan, itself for another loader, or a dry run of its order: llmbench mix plan runs/mixture_search/mixture.json"
-    from llmbench.data import rows_text
-    from llmbench.mixture import Mixture
-    from llmbench.samplers import dry_run, export, loaders
-    mix = Mixture.open(a.file)
-    if a.action=='plan': return rows_text(mix.plan(a.by), a.json)
-    if a.action=='dry':
-        if a.samples<1: raise ValueError(f'mix dry: -n {a.samples}; give 1 or more')
-        run = dry_run(mix, a.samples)
-        if a.json: return as_json(dict(samples=run.n, worst=run.worst, bound=mix.stream().error_bound, table=run.table.to_dict('records')))
-        return rows_text(run.table)+f'\n\n{run.n:,} samples: never more than {run.worst:.2f} off (proven: {mix.stream().error_bound:.2f})'
-    if not a.to: raise ValueError(f"mix export: name the loader with --to: {', '.join(sorted(loaders.all()))}")
-    e = export(mix, a.to, pairs(a.path, '--path') or None, a.sample, a.phase)
-    return as_json(e) if a.json else str(e)
-
-def _opt_mix(v):
-    from llmbench.samplers import SAMPLES, loaders
-    v.add_argument('action', choices=['plan', 'export', 'dry'], help='tokens and epochs of each source; for another loader; draw samples and count')
-    v.add_argument('file', help='a mixture, as Mixture.save wrote it')
-    v.add_argument('--by', default='source', choices=['source', 'phase', 'group'], help='plan: the rows of the table')
-    v.add_argument('--to', help=f"export: {', '.join(sorted(loaders))}")
-    v.add_argument('--path', action='append', default=[], metavar='SOURCE=PATH', help='export: where the loader finds a source (repeatable)')
-    v.add_argument('--sample', default='window', choices=SAMPLES, help='export: what the loader counts')
-    v.add_argument('--phase', type=int, help='export: one phase of a schedule, from 0')
-    v.add_argument('-n', '--samples', type=int, default=100_000, help='dry: samples to draw (100000)')
-
-# %% ../nbs/69_cli.ipynb #7fef44ea
-def _cmd_law(a):
-    "a mixing law from a table of runs: how good it is, the shares it proposes, the runs to do next: llmbench law runs.csv --propose --next 4"
-    from llmbench.laws import fit_law, read_runs
-    with _naming(a.file): w, y = read_runs(a.file, a.loss)
-    law, target = fit_law(w, y, a.law), {k: float(v) for k,v in pairs(a.target, '--target').items()} or None
-    ask = dict(lo=a.lo, hi=a.hi)
-    out = dict(law=law.law, runs=len(w), check=law.check().to_dict('records'))
-    if a.propose:
-        r = law.propose(target, kl=a.kl, **ask)
-        out |= dict(shares=dict(zip(law.names, r)), predicted=[dict(target=t, mean=m, lo=l, hi=h) for t,m,l,h in zip(law.targets, *(v[0] for v in law.predict(r)))],
-                    support=law.support(r)[0], gain=law.gain(r, w.mean(axis=0)/w.mean(axis=0).sum(), target))
-    if a.next: out |= dict(next=[dict(zip(law.names, r)) for r in law.next_runs(a.next, target, **ask)])
-    if a.out: law.save(a.out)
-    return as_json(out) if a.json else _law_text(out)
-
-def _law_text(out)->str:
-    "What `llmbench law` found, for reading."
-    import pandas as pd
-    from llmbench.data import rows_text
-    lines = [f"{out['law']} on {out['runs']} runs, cross-validated:", rows_text(pd.DataFrame(out['check']))]
-    if 'shares' in out:
-        g = out['gain']
-        lines += ['', 'proposed shares:', *(f'  {k}  {v:.4f}' for k,v in out['shares'].items()), '', 'predicted there (90% intervals):', rows_text(pd.DataFrame(out['predicted'])),
-                  f"better than the mean of the runs by {g['gain']:.4f} ({g['lo']:.4f} to {g['hi']:.4f})", *([f"outside the runs: {out['support']:.1f} times their spacing away"] if out['support']>1 else [])]
-    if 'next' in out: lines += ['', 'runs to do next:', pd.DataFrame(out['next']).to_csv(index=False).rstrip()]
-    return '\n'.join(lines)
-
-def _opt_law(v):
-    v.add_argument('file', help='CSV: one row a run, columns of shares, then columns of losses')
-    v.add_argument('--loss', action='append', metavar='COLUMN', help="a column that holds a loss (repeatable; without: those that begin with 'loss')")
-    v.add_argument('--law', default='effective_data', help='which law: effective_data, auto, ridge, ...')
-    v.add_argument('--target', action='append', default=[], metavar='LOSS=WEIGHT', help='what the proposal is to lower (repeatable; without: all losses alike)')
-    v.add_argument('--propose', action='store_true', help='the shares with the smallest predicted loss')
-    v.add_argument('--kl', type=float, default=.01, help='loss that one nat away from the mean of the runs must earn (0.01)')
-    v.add_argument('--lo', type=float, default=0., help='smallest share of a source')
-    v.add_argument('--hi', type=float, default=1., help='largest share of a source')
-    v.add_argument('--next', type=int, metavar='N', help='the N mixtures to train next')
-    v.add_argument('-o', '--out', help='folder to save the law in')
-
 # %% ../nbs/69_cli.ipynb #cfaab26d
-VERBS = {name: (globals()[f'_cmd_{name}'], globals().get(f'_opt_{name}')) # what it does, what fills its parser
+_MADE = vars(queries)|globals()
+VERBS = {name: (_MADE[f'_cmd_{name}'], _MADE.get(f'_opt_{name}')) # what it does, what fills its parser
          for name in 'run sweep ls show diff verify resume replay report dashboard data mix law new doctor lab completion'.split()}
 ENDS = '''exit codes:
   0 done
