@@ -107,6 +107,7 @@ from .resume import *
 from .points import *
 from .clusters import *
 from .rules import *
+from .scheduler import *
 from .sweep import *
 from .sweep_report import *
 from .together import *

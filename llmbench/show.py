@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'PROGRESS', 'source_color', 'template', 'figure', 'esc', 'number', 'p_text', 'shortened', 'table_html',
-           'css', 'Html', 'figure_html', 'page_html', 'in_notebook', 'duration', 'painted', 'Live']
+           'css', 'Html', 'figure_html', 'page_html', 'in_notebook', 'duration', 'one_row', 'painted', 'Live']
 
 # %% ../nbs/04_show.ipynb #fede5c51
 import contextlib, functools, html, json, math, os, re, sys, threading, time, unicodedata
@@ -139,7 +139,7 @@ def _replace(path, text):
         try: new.write_text(text, encoding='utf-8'); os.replace(new, path)
         finally: new.unlink(missing_ok=True)
 
-def _row(text, out):
+def one_row(text, out):
     "As much of a text as one row of the terminal behind `out` holds; Chinese, Japanese and Korean letters take two places, an accent none."
     wide, used = 80, 0
     with contextlib.suppress(OSError): wide = os.get_terminal_size(out.fileno()).columns or wide
@@ -194,7 +194,7 @@ class Live:
         live = self.out.isatty()
         text = self.line(note)
         with contextlib.suppress(OSError): # a full disk or a reader that has left ends no work
-            print('\r\033[K'+(text if last else _row(text.replace('\n', ' '), self.out)) if live else text, end='' if live and not last else '\n', file=self.out, flush=True)
+            print('\r\033[K'+(text if last else one_row(text.replace('\n', ' '), self.out)) if live else text, end='' if live and not last else '\n', file=self.out, flush=True)
 
     def _notebook(self, note, fig, more):
         from IPython.display import display

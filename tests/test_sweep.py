@@ -18,7 +18,8 @@ from llmbench.index import process_lives
 from llmbench.points import do_point, fault_of, point_id, job_of
 from llmbench.store import lock_file, read_json, write_json
 from llmbench.rules import halving, rule
-from llmbench.sweep import Sweep, _Scheduler, find_sweeps, sweep
+from llmbench.scheduler import Scheduler
+from llmbench.sweep import Sweep, find_sweeps, sweep
 
 STATIC = Path(__file__).parents[1]/'llmbench'/'static'
 LLMBENCH = str(Path(sys.executable).parent/'llmbench')
@@ -285,7 +286,7 @@ def test_another_programs_sweep_stays_as_it_is(jobs, tmp_path, monkeypatch):
     assert (tmp_path/'foreign'/'sweep.json').read_text()=='{"method": "bayes"}' and {s.folder.name for s in find_sweeps(tmp_path)}=={'list', 'torn'}
     closed = []
     monkeypatch.setattr(Here, 'close', lambda self: closed.append(self))
-    monkeypatch.setattr('llmbench.sweep._Scheduler', lambda **kw: 1/0)
+    monkeypatch.setattr('llmbench.sweep.Scheduler', lambda **kw: 1/0)
     with pytest.raises(ZeroDivisionError): go(f'{jobs}:square', dict(x=[1]), tmp_path/'s')
     assert len(closed)==1                                                     # the place of a sweep that could not be begun
 
@@ -305,7 +306,7 @@ def test_rules_stop_points_and_spare_the_best(jobs, tmp_path):
 
 
 def test_a_point_that_does_not_listen_is_ended_and_nothing_of_it_is_left(jobs, tmp_path, monkeypatch):
-    monkeypatch.setattr('llmbench.sweep.BEAT', 0)                             # so that patience may be short
+    for name in ('scheduler', 'sweep'): monkeypatch.setattr(f'llmbench.{name}.BEAT', 0) # so that patience may be short
     s = go(f'{jobs}:deaf', dict(k=[1, 2, 0]), tmp_path/'s', stop='loss > 5', patience=.5)
     assert s.counts()=={'pruned': 3} and not process_lives(read_json(tmp_path/'s'/s.table().folder[2]/'run.json')['pid'], time.time())
     assert s.table().seconds.max()<30 and read_json(tmp_path/'s'/s.table().folder[0]/'run.json')['error'].endswith('in good order')
@@ -493,7 +494,7 @@ def test_points_keep_their_names(jobs):
 
 
 def test_a_result_that_was_not_finite_is_not_called_missing():
-    said = lambda goal, **results: _Scheduler.lacking(SimpleNamespace(goal=goal), dict(results=results), None)
+    said = lambda goal, **results: Scheduler.lacking(SimpleNamespace(goal=goal), dict(results=results), None)
     assert said(None, loss=None, steps=3)==said('loss', loss=None)==said(None, loss=None)=='loss was not finite' and said('los', loss=1.).startswith("there is no 'los'") and said(None)==''
 
 
