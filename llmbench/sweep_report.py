@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .show import PALETTE, duration, esc, figure, number, p_text, page_html, shortened, table_html, template
+from .show import PALETTE, duration, esc, figure, number, p_text, page_html, without_middle, table_html, template
 from .store import whole, write_json
 from .sweep import Sweep
 
@@ -80,8 +80,8 @@ def _labels(kinds): # what all have in common, and then the middle of what is st
         a = len(os.path.commonprefix(kinds))
         b = len(os.path.commonprefix([k[:a-1:-1] if a else k[::-1] for k in kinds]))
         kinds = ['…'*(a>0)+k[a:len(k)-b]+'…'*(b>0) for k in kinds]
-    short = [shortened(k) for k in kinds]
-    return short if len(set(short))==len(short) else [f'{i}: {shortened(k, 20)}' for i,k in enumerate(kinds)]
+    short = [without_middle(k) for k in kinds]
+    return short if len(set(short))==len(short) else [f'{i}: {without_middle(k, 20)}' for i,k in enumerate(kinds)]
 
 def _places(v): # values that are no numbers -> places on a line, and the axis that names them
     kinds = sorted(set(_texts(v)))
@@ -110,9 +110,9 @@ def plot_sweep(s:Sweep):
                                      hovertemplate=f'point %{{customdata[0]}}<br>{esc(k)} %{{customdata[1]}}<br>{esc(goal)} %{{y}}<extra></extra>'), **at)
         if best: fig.add_trace(go.Scatter(x=x[t.point==best['number']], y=[best['value']], mode='markers', name='best', legendgroup='best', showlegend=i==0,
                                           marker=dict(symbol='star', color=PALETTE[1], size=13), hovertemplate=f"best: point {best['number']}<extra></extra>"), **at)
-        fig.update_xaxes(title=dict(text=esc(shortened(k)), font_size=11), type='log' if _wide(t[k]) else 'linear', **axis, **at)
-    for r in range(rows): fig.update_yaxes(title=dict(text=esc(shortened(goal)), font_size=11), row=r+1, col=1)
-    return fig.update_layout(template=template(), title=f'{esc(shortened(goal))} against each parameter', height=height)
+        fig.update_xaxes(title=dict(text=esc(without_middle(k)), font_size=11), type='log' if _wide(t[k]) else 'linear', **axis, **at)
+    for r in range(rows): fig.update_yaxes(title=dict(text=esc(without_middle(goal)), font_size=11), row=r+1, col=1)
+    return fig.update_layout(template=template(), title=f'{esc(without_middle(goal))} against each parameter', height=height)
 
 def plot_parallel(s:Sweep):
     "Every finished point as a line through its parameters, coloured by the result."
@@ -120,12 +120,12 @@ def plot_parallel(s:Sweep):
     t, names, goal = varied(s)
     done = t[(t.status=='done')&t[goal].notna()]
     dims = [_dimension(k, done[k]) for k in names]+[_dimension(goal, done[goal])]
-    line = go.Parcoords(line=dict(color=done[goal], colorscale='Viridis', reversescale=bool(s.about['higher']), showscale=True, colorbar=dict(title=esc(shortened(goal)))), dimensions=dims, labelangle=-12, labelfont=dict(size=12))
+    line = go.Parcoords(line=dict(color=done[goal], colorscale='Viridis', reversescale=bool(s.about['higher']), showscale=True, colorbar=dict(title=esc(without_middle(goal)))), dimensions=dims, labelangle=-12, labelfont=dict(size=12))
     return figure(line, title='Every point as a line', height=420, margin=dict(l=110, r=40, t=110, b=30))
 
 def _dimension(name, v):
     "An axis: numbers as they are, wide ranges by their logarithm, anything else as places on a line."
-    label = esc(shortened(name))
+    label = esc(without_middle(name))
     if not _numeric(v):
         places, axis = _places(v)
         return dict(label=label, values=places, **axis)
