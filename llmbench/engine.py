@@ -82,7 +82,7 @@ class Execution:
             try:
                 content = base64.b64decode(text) if picture else shown.encode('utf-8', 'replace')
                 with whole(self.folder/where) as p: p.write_bytes(content)
-                links.append(f'<a href="{where}">{html.escape(words[-1])}</a>')
+                links.append(f"<a href='{where}'>{html.escape(words[-1])}</a>")
             except (OSError, ValueError) as e: self.note(f'{words[-1]} is not kept: {e}')
         small = {k: v for k,v in data.items() if k not in large}
         return {'text/plain': '\n'.join(f'[{w}]' for w in words)}|small|({'text/html': '<br>'.join(links)} if links else {})

@@ -227,7 +227,10 @@ def naps(folder): return [p for p in psutil.process_iter(['cmdline']) if any(str
 
 @pytest.mark.parametrize('sign', [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_a_stopped_sweep_leaves_nothing_running_and_goes_on(sign, tmp_path):
-    p = subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    def hears():                                                                  # whatever began these tests (`&`, nohup) may not
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    p = subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hears)
     until(lambda: sum(x['status']=='done' for x in (Sweep(tmp_path/'s').points() if (tmp_path/'s'/'points.jsonl').exists() else []))>=2 and len(begun(tmp_path/'s'))>=3)
     p.send_signal(sign)
     err = p.communicate(timeout=60)[1]
