@@ -99,7 +99,7 @@ def in_processes(
                 done, left = wait(left, timeout=.5)
                 for f in done: f.result()
                 look(not left)
-                if left and any(p.exitcode is not None for p in pool._processes.values()): raise BrokenProcessPool # the executor itself may not look at the one it began last before another has a result
+                if left and any(p.exitcode is not None for p in (pool._processes or {}).values()): raise BrokenProcessPool # the executor itself may not look at the one it began last before another has a result
         except BaseException as e:
             workers = list((pool._processes or {}).values())
             for f in left: f.cancel()
